@@ -1,0 +1,113 @@
+"""Schedule, v-prediction, noise augmentation: pure functions for training and sampling alike.
+
+Symbols: ``x0`` a clean latent, ``eps`` unit Gaussian noise, ``x_t = sqrt(alpha_bar) x0 +
+sqrt(1 - alpha_bar) eps``, ``v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0`` (Salimans & Ho
+2022, appendix D).
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from pydantic import BaseModel
+from torch import Tensor
+
+Spacing = Literal["trailing", "leading"]
+
+
+class NoiseSchedule(BaseModel, frozen=True, extra="forbid"):
+    """Stable Diffusion's scaled-linear betas; with ``zero_terminal_snr`` the last step is pure
+    noise (Lin et al. 2024, algorithm 1), without it a trace of the picture is left."""
+
+    timesteps: int
+    beta_start: float
+    beta_end: float
+    zero_terminal_snr: bool
+    spacing: Spacing  # which timesteps a sampler of few steps visits
+
+    def alpha_bars(self) -> Float[Tensor, " t"]:
+        """Cumulated signal power at each timestep."""
+        span = (self.beta_start**0.5, self.beta_end**0.5)
+        betas = torch.linspace(*span, self.timesteps, dtype=torch.float64) ** 2
+        alpha_bars = (1 - betas).cumprod(0)
+        if self.zero_terminal_snr:
+            root = alpha_bars.sqrt()
+            root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+            alpha_bars = root**2
+        return alpha_bars.float()
+
+    def visits(self, steps: int) -> list[int]:
+        """The timesteps of a sampler, from noise to picture, as Python ints.
+
+        Trailing spacing begins at the very last timestep; leading spacing is what diffusers
+        uses for Stable Diffusion 1.4 (steps_offset 1).
+        """
+        if not 1 <= steps <= self.timesteps:
+            raise ValueError(f"steps: {steps}: must lie between 1 and {self.timesteps}")
+        if self.spacing == "trailing":
+            return [round(self.timesteps * (1 - i / steps)) - 1 for i in range(steps)]
+        stride = self.timesteps // steps
+        return [min((steps - 1 - i) * stride + 1, self.timesteps - 1) for i in range(steps)]
+
+
+def over(alpha_bar: Float[Tensor, " b"], like: Float[Tensor, "b ..."]) -> Tensor:
+    """A value per row, shaped to multiply ``like``."""
+    return alpha_bar.view(-1, *[1] * (like.ndim - 1))
+
+
+def add_noise(x0: Tensor, eps: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
+    """``x_t`` of the forward process."""
+    ab = over(alpha_bar, x0)
+    return ab.sqrt() * x0 + (1 - ab).sqrt() * eps
+
+
+def velocity(x0: Tensor, eps: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
+    """``v``, the target of v-prediction."""
+    ab = over(alpha_bar, x0)
+    return ab.sqrt() * eps - (1 - ab).sqrt() * x0
+
+
+def x0_from(v: Tensor, x_t: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
+    """The clean latent that ``v`` predicts at ``x_t``."""
+    ab = over(alpha_bar, x_t)
+    return ab.sqrt() * x_t - (1 - ab).sqrt() * v
+
+
+def eps_from(v: Tensor, x_t: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
+    """The noise that ``v`` predicts at ``x_t``."""
+    ab = over(alpha_bar, x_t)
+    return ab.sqrt() * v + (1 - ab).sqrt() * x_t
+
+
+def ddim_step(x0: Tensor, eps: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
+    """Deterministic DDIM (Song et al. 2021, equation 12, eta 0): on to a lower noise level."""
+    return add_noise(x0, eps, alpha_bar)
+
+
+class Augmentation(BaseModel, frozen=True, extra="forbid"):
+    """Noise on the context (§3.2.1): ``context + level * eps``, level uniform in [0, highest).
+
+    The level is told to the denoiser as one of ``buckets`` embeddings. Bucket 0 is for levels
+    of exactly zero when ``clean_bucket``, so that clean context never shares an embedding with
+    nearly clean.
+    """
+
+    highest: float
+    buckets: int
+    clean_bucket: bool
+
+    @property
+    def embeddings(self) -> int:
+        """Number of embeddings the denoiser needs."""
+        return self.buckets + int(self.clean_bucket)
+
+    def bucket(self, level: Float[Tensor, " b"]) -> Int64[Tensor, " b"]:
+        """Index of each level's embedding."""
+        index = (level / self.highest * self.buckets).long().clamp(0, self.buckets - 1)
+        return torch.where(level > 0, index + 1, 0) if self.clean_bucket else index
+
+    def apply(
+        self, context: Float[Tensor, "b l c h w"], eps: Tensor, level: Float[Tensor, " b"]
+    ) -> Tensor:
+        """The context with noise of the given level added."""
+        return context + over(level, context) * eps

@@ -1,0 +1,247 @@
+"""Frames, actions and variables of played games: Zarr in and out, whole episodes only."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import zarr
+from jaxtyping import Float32, Int32, UInt8
+from pydantic import BaseModel, ValidationError
+from zarr.codecs import BloscCodec
+
+from gamengen.errors import InputError
+
+Split = Literal["train", "heldout"]
+FRAMES_PER_CHUNK = 8
+CHUNKS_PER_SHARD = 64
+ROWS_PER_SHARD = FRAMES_PER_CHUNK * CHUNKS_PER_SHARD
+
+
+class GameFacts(BaseModel, frozen=True, extra="forbid"):
+    """What every later stage must know of the game, and never asks params.yaml for."""
+
+    scenario: str  # name of one of ViZDoom's own, or the path of a .cfg
+    buttons: list[str]
+    actions: list[list[int]]  # per action, which buttons are down (0 or 1)
+    action_names: list[str]  # "TURN_LEFT+ATTACK"; the action with no button down is "NOTHING"
+    tics_per_frame: int  # of 1/35 s
+    action_tics: int  # for how many tics the agent holds an action
+    height: int  # pixels
+    width: int
+    variables: list[str]  # names of the columns recorded with every frame
+
+    @property
+    def no_action(self) -> int:
+        """Index of the action that presses nothing."""
+        return self.action_names.index("NOTHING")
+
+    @property
+    def before_start(self) -> int:
+        """Token that stands for the action of a frame before the episode's first."""
+        return len(self.actions)
+
+
+class Entry(BaseModel, frozen=True, extra="forbid"):
+    """One episode's rows: ``[start, start + length)`` of a store."""
+
+    id: str
+    store: str  # folder beside the index
+    start: int
+    length: int  # frames, the terminal one included
+    split: Split
+    seed: int
+    policy: Literal["training", "trained", "random"]
+    agent_step: int  # the agent's training steps when the episode began
+
+
+class Index(BaseModel, frozen=True, extra="forbid"):
+    """The content of ``index.json``."""
+
+    game: GameFacts
+    entries: list[Entry]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One played game, frame by frame.
+
+    Row i holds the frame seen before action i, that action, the reward it earned over
+    ``tics_per_frame`` tics and the variables at the time of the frame. The last row is the
+    terminal frame, with the action "NOTHING" and no reward.
+    """
+
+    frames: UInt8[np.ndarray, "n h w 3"]
+    actions: Int32[np.ndarray, " n"]
+    rewards: Float32[np.ndarray, " n"]
+    variables: Mapping[str, Float32[np.ndarray, " n"]]
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+
+class EpisodeWriter:
+    """Appends whole episodes to one Zarr store that nobody else writes.
+
+    Rows wait in memory until they fill a shard; ``flush`` writes the rest. ``rows`` rows of an
+    existing store are kept and anything after them, left by a crash, is dropped.
+    """
+
+    def __init__(self, path: Path, game: GameFacts, rows: int = 0) -> None:
+        self.path, self.game = path, game
+        self.waiting: list[Episode] = []
+        self.rows = rows
+        self.group = zarr.open_group(path, mode="a")
+        for name, (shape, kind) in self._columns().items():
+            if name not in self.group:
+                self._create(name, shape, kind)
+            if self._column(name).shape[0] < rows:
+                raise InputError(
+                    f"{path}/{name}: holds {self._column(name).shape[0]} rows, its checkpoint says "
+                    f"{rows}: truncated; delete {path.parent} to collect again"
+                )
+            self._column(name).resize((rows, *shape))
+
+    def append(self, episode: Episode) -> int:
+        """Add an episode; returns the row at which it starts."""
+        start = self.rows + sum(len(e) for e in self.waiting)
+        self.waiting.append(episode)
+        if sum(len(e) for e in self.waiting) >= ROWS_PER_SHARD:
+            self.flush()
+        return start
+
+    def flush(self) -> None:
+        """Write everything that waits."""
+        if not self.waiting:
+            return
+        columns = {"frames": [e.frames for e in self.waiting]}
+        columns["actions"] = [e.actions for e in self.waiting]
+        columns["rewards"] = [e.rewards for e in self.waiting]
+        for name in self.game.variables:
+            columns[f"variables/{name}"] = [e.variables[name] for e in self.waiting]
+        added = sum(len(e) for e in self.waiting)
+        for name, parts in columns.items():
+            column = self._column(name)
+            column.resize((self.rows + added, *column.shape[1:]))
+            column[self.rows :] = np.concatenate(parts)
+        self.rows += added
+        self.waiting = []
+
+    def _columns(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        game = self.game
+        columns: dict[str, tuple[tuple[int, ...], str]] = {
+            "frames": ((game.height, game.width, 3), "uint8"),
+            "actions": ((), "int32"),
+            "rewards": ((), "float32"),
+        }
+        return columns | {f"variables/{name}": ((), "float32") for name in game.variables}
+
+    def _create(self, name: str, shape: tuple[int, ...], kind: str) -> None:
+        chunk = FRAMES_PER_CHUNK if name == "frames" else ROWS_PER_SHARD
+        self.group.create_array(
+            name,
+            shape=(0, *shape),
+            chunks=(chunk, *shape),
+            shards=(ROWS_PER_SHARD, *shape),
+            dtype=kind,
+            compressors=BloscCodec(cname="lz4", clevel=1) if name == "frames" else None,
+        )
+
+    def _column(self, name: str) -> Any:
+        return self.group[name]
+
+
+class Episodes:
+    """Reads a folder of episode stores by its index."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises InputError when the index is missing or damaged, or a store is truncated."""
+        self.folder = folder
+        index = read_index(folder, Index, "dvc repro collect")
+        self.game, self.entries = index.game, index.entries
+        if not self.entries:
+            raise InputError(f"{folder}/index.json: no episodes; raise collect.frames")
+
+    def of(self, split: Split) -> list[Entry]:
+        """The episodes of one split. Raises InputError when there is none."""
+        entries = [entry for entry in self.entries if entry.split == split]
+        if not entries:
+            raise InputError(f"{self.folder}/index.json: no episode in split {split!r}")
+        return entries
+
+    def frames(
+        self, entry: Entry, begin: int = 0, end: int | None = None
+    ) -> UInt8[np.ndarray, "n h w 3"]:
+        """Frames ``[begin, end)`` of an episode."""
+        return self._rows(entry, "frames", begin, end)
+
+    def actions(self, entry: Entry) -> Int32[np.ndarray, " n"]:
+        """The action taken at each frame; at the terminal frame none."""
+        return self._rows(entry, "actions")
+
+    def rewards(self, entry: Entry) -> Float32[np.ndarray, " n"]:
+        """The reward earned between each frame and the next."""
+        return self._rows(entry, "rewards")
+
+    def variable(self, entry: Entry, name: str) -> Float32[np.ndarray, " n"]:
+        """A game variable at each frame, e.g. HEALTH."""
+        return self._rows(entry, f"variables/{name}")
+
+    def batch(self, rows: Sequence[tuple[Entry, int]]) -> UInt8[np.ndarray, "b h w 3"]:
+        """Single frames from anywhere."""
+        return np.concatenate([self.frames(entry, i, i + 1) for entry, i in rows])
+
+    def _rows(self, entry: Entry, name: str, begin: int = 0, end: int | None = None) -> Any:
+        end = entry.length if end is None else end
+        if not 0 <= begin <= end <= entry.length:
+            raise IndexError(f"rows [{begin}, {end}) of episode {entry.id} of {entry.length}")
+        return open_array(self.folder / entry.store, name)[entry.start + begin : entry.start + end]
+
+
+@cache
+def open_array(store: Path, name: str) -> Any:
+    """One column of a store, opened once in a process."""
+    return zarr.open_group(store, mode="r")[name]
+
+
+IndexKind = TypeVar("IndexKind", bound=BaseModel)
+
+
+def read_index(folder: Path, kind: type[IndexKind], remedy: str) -> IndexKind:
+    """The ``index.json`` of a folder, checked against the files beside it.
+
+    Raises InputError when it is missing or damaged, or a file is missing or truncated (Zarr
+    itself would read a missing chunk as zeros), each with the command that makes it again.
+    """
+    path = folder / "index.json"
+    try:
+        told = json.loads(path.read_text())
+        index = kind.model_validate(told["index"])
+        files: dict[str, int] = told["files"]
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing; make it with: {remedy}") from None
+    except (ValidationError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error}); make it again with: {remedy}") from None
+    for name, size in files.items():
+        file = folder / name
+        found = file.stat().st_size if file.is_file() else 0
+        if found != size:
+            raise InputError(
+                f"{file}: truncated: {found} bytes, {path.name} says {size}; "
+                f"make it again with: {remedy}"
+            )
+    return index
+
+
+def write_index(folder: Path, index: BaseModel) -> None:
+    """Write ``index.json``, last of all: a folder without one is unfinished."""
+    files = {
+        str(file.relative_to(folder)): file.stat().st_size
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != "index.json"
+    }
+    told = {"index": json.loads(index.model_dump_json()), "files": files}
+    (folder / "index.json").write_text(json.dumps(told, indent=1) + "\n")

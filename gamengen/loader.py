@@ -1,0 +1,44 @@
+"""Batches read ahead by a thread, and the time spent waiting for them."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+Batch = TypeVar("Batch")
+
+
+class Loader(Generic[Batch]):
+    """Iterates ``(step, batch_at(step))`` for a range of steps, ``ahead`` of them in flight.
+
+    ``batch_at`` must be a pure function of the step: that is what makes a resumed run exact.
+    ``waited`` and ``elapsed`` are in seconds.
+    """
+
+    def __init__(self, batch_at: Callable[[int], Batch], steps: range, ahead: int = 2) -> None:
+        self.batch_at, self.steps, self.ahead = batch_at, steps, ahead
+        self.waited = self.elapsed = 0.0
+
+    def __iter__(self) -> Iterator[tuple[int, Batch]]:
+        begin = time.perf_counter()
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            pending = [(s, reader.submit(self.batch_at, s)) for s in self.steps[: self.ahead]]
+            try:
+                while pending:
+                    step, future = pending.pop(0)
+                    asked = time.perf_counter()
+                    batch = future.result()
+                    self.waited += time.perf_counter() - asked
+                    following = step + self.ahead * self.steps.step
+                    if following in self.steps:
+                        pending.append((following, reader.submit(self.batch_at, following)))
+                    yield step, batch
+                    self.elapsed = time.perf_counter() - begin
+            finally:
+                for _, future in pending:
+                    future.cancel()
+
+    @property
+    def waiting_share(self) -> float:
+        """Part of the step time spent waiting for data, 0 to 1."""
+        return self.waited / self.elapsed if self.elapsed else 0.0

