@@ -42,7 +42,8 @@ def load(path: Path, parts: Mapping[str, Part]) -> int:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
-            values: dict[str, object] = {key: file.get_tensor(key) for key in file.keys()  # noqa: SIM118}
+            names = list(file.keys())
+            values: dict[str, object] = {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise InputError(
             f"{path}: damaged checkpoint ({error}); delete it to start again"

@@ -1,0 +1,172 @@
+"""The action-conditioned U-Net: context packing, action tokens; Stable Diffusion's or small."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
+from diffusers.configuration_utils import register_to_config
+from einops import rearrange
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from gamengen.diffusion import Augmentation, NoiseSchedule
+from gamengen.episodes import GameFacts
+from gamengen.errors import InputError
+from gamengen.latents import Latents
+
+
+class Denoiser(ModelMixin, ConfigMixin):
+    """Predicts the velocity of the next latent from past latents and past actions (§3.2).
+
+    Past latents are concatenated to the noised target in channels; past actions are learned
+    embeddings, with learned positions, that the U-Net attends to; the noise level of the
+    context is a class embedding. Everything a later stage must know is in its config.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_shape: tuple[int, int, int],
+        context_frames: int,
+        game: dict[str, Any],
+        autoencoder: str,
+        schedule: dict[str, Any],
+        augmentation: dict[str, Any],
+        unet: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.game = GameFacts.model_validate(game)
+        self.schedule = NoiseSchedule.model_validate(schedule)
+        self.augmentation = Augmentation.model_validate(augmentation)
+        self.context_frames = context_frames
+        self.latent_shape: tuple[int, int, int] = tuple(latent_shape)  # type: ignore[assignment]
+        channels, height, width = self.latent_shape
+        # One class more than noise levels: a context that was dropped.
+        self.unet = UNet2DConditionModel(
+            **unet,
+            sample_size=(height, width),
+            in_channels=channels * (context_frames + 1),
+            out_channels=channels,
+            num_class_embeds=self.augmentation.embeddings + 1,
+        )
+        self.actions = nn.Embedding(len(self.game.actions) + 1, unet["cross_attention_dim"])
+        self.positions = nn.Parameter(torch.randn(context_frames, unet["cross_attention_dim"]))
+
+    @property
+    def dropped(self) -> int:
+        """Class of a context that was dropped, for guidance."""
+        return self.augmentation.embeddings
+
+    def forward(
+        self,
+        x_t: Float[Tensor, "b c h w"],
+        t: Int64[Tensor, " b"],
+        context: Float[Tensor, "b l c h w"],
+        actions: Int64[Tensor, "b l"],
+        level_class: Int64[Tensor, " b"],
+    ) -> Float[Tensor, "b c h w"]:
+        """The velocity ``v`` at ``x_t``; a dropped context is all zeros, of class ``dropped``."""
+        past = rearrange(context, "b l c h w -> b (l c) h w")
+        tokens = self.actions(actions) + self.positions
+        out = self.unet(
+            torch.cat([x_t, past], 1), t, tokens, class_labels=level_class, return_dict=False
+        )
+        return out[0]
+
+
+def drop_context(
+    context: Float[Tensor, "b l c h w"],
+    level_class: Int64[Tensor, " b"],
+    dropped: Bool[Tensor, " b"],
+    dropped_class: int,
+) -> tuple[Tensor, Tensor]:
+    """Context frames as zeros where dropped (§4.2); actions are never dropped."""
+    kept = (~dropped).to(context.dtype).view(-1, 1, 1, 1, 1)
+    return context * kept, torch.where(dropped, dropped_class, level_class)
+
+
+def small_unet(widths: list[int], attention_dim: int, layers: int, head_dim: int) -> dict[str, Any]:
+    """Config of a U-Net from scratch: attention everywhere but at the highest resolution."""
+    levels = len(widths)
+    return {
+        "block_out_channels": widths,
+        "down_block_types": ["DownBlock2D", *["CrossAttnDownBlock2D"] * (levels - 1)],
+        "up_block_types": [*["CrossAttnUpBlock2D"] * (levels - 1), "UpBlock2D"],
+        "layers_per_block": layers,
+        "cross_attention_dim": attention_dim,
+        "attention_head_dim": [max(1, width // head_dim) for width in widths],
+        "norm_num_groups": 8,
+    }
+
+
+def from_stable_diffusion(source: str, **facts: Any) -> Denoiser:
+    """A denoiser that starts from Stable Diffusion's U-Net (hub name or folder in its layout).
+
+    conv_in is widened: the old weights serve the target's channels, the context's start at
+    zero, so that at first the network is the text model with its frames unseen (§3.2). Text
+    cross-attention layers are re-used for action tokens.
+    """
+    subfolder = "unet" if not (Path(source) / "config.json").is_file() else None
+    try:
+        old = UNet2DConditionModel.from_pretrained(
+            source, subfolder=subfolder, low_cpu_mem_usage=False
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"train.unet.source: {source!r} is neither a folder with a UNet2DConditionModel "
+            f"(config.json and weights, here or in unet/) nor one on the hub: {error}"
+        ) from error
+    channels = facts["latent_shape"][0]
+    if old.config["in_channels"] != channels:
+        raise InputError(
+            f"train.unet.source: {source!r} denoises {old.config['in_channels']} channels, the "
+            f"latents have {channels}: use the autoencoder it was trained with"
+        )
+    inherited = ("in_channels", "out_channels", "sample_size", "num_class_embeds")
+    config = {k: v for k, v in old.config.items() if not k.startswith("_") and k not in inherited}
+    denoiser = Denoiser(unet=config, **facts)
+    weights = old.state_dict()
+    conv_in = denoiser.unet.conv_in.weight.detach().clone().zero_()
+    conv_in[:, :channels] = weights["conv_in.weight"]
+    weights["conv_in.weight"] = conv_in
+    missing, unexpected = denoiser.unet.load_state_dict(weights, strict=False)
+    if unexpected or any(not name.startswith("class_embedding") for name in missing):
+        raise InputError(
+            f"train.unet.source: {source!r}: weights do not fit: {unexpected or missing}"
+        )
+    # Class embeddings add to the time embedding SD knows; small ones leave it as it is.
+    nn.init.normal_(denoiser.unet.class_embedding.weight, std=0.02)
+    return denoiser
+
+
+def load_denoiser(folder: Path) -> Denoiser:
+    """Read a saved denoiser. Raises InputError when the folder holds none."""
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder}/config.json: missing; make it with: dvc repro train")
+    try:
+        return Denoiser.from_pretrained(folder, low_cpu_mem_usage=False).eval()
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{folder}: not a denoiser: {error}") from error
+
+
+def require_match(denoiser: Denoiser, folder: Path, latents: Latents) -> None:
+    """Raise InputError unless a denoiser and latents belong together."""
+    theirs = latents.autoencoder
+    for field, found, expected in (
+        ("latent_shape", denoiser.latent_shape, theirs.latent_shape),
+        ("autoencoder", str(denoiser.config["autoencoder"]), theirs.encoder),
+        ("actions", denoiser.game.action_names, latents.game.action_names),
+        ("tics_per_frame", denoiser.game.tics_per_frame, latents.game.tics_per_frame),
+    ):
+        if found != expected:
+            raise InputError(
+                f"{folder}/config.json: {field}: {found!r}, but {latents.folder} has {expected!r}; "
+                "train again with: dvc repro train"
+            )
+
+
+def save_model(model: ModelMixin, folder: Path) -> None:
+    """Write a diffusers folder from any back end: the weights travel through the CPU."""
+    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    model.save_pretrained(folder, state_dict=state)

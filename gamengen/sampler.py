@@ -1,0 +1,115 @@
+"""The next frame, and frames after it: DDIM with guidance on past frames."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from gamengen import diffusion
+from gamengen.denoiser import Denoiser
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a latent is sampled: DDIM steps, guidance weight (1 = none), context noise level."""
+
+    steps: int
+    guidance: float = 1.0
+    context_noise: float = 0.0
+
+
+class Sampler:
+    """Samples next latents with one denoiser; every timestep is a Python int.
+
+    A one-step student is sampled the same way, with ``steps=1``: it was trained to be right
+    at the first timestep of that schedule.
+    """
+
+    def __init__(self, denoiser: Denoiser, sampling: Sampling) -> None:
+        self.denoiser, self.sampling = denoiser, sampling
+        self.visits = denoiser.schedule.visits(sampling.steps)
+        alpha_bars = denoiser.schedule.alpha_bars()
+        self.alpha_bars = [float(alpha_bars[t]) for t in self.visits] + [1.0]
+
+    @torch.no_grad()
+    def next_latent(
+        self,
+        context: Float[Tensor, "b l c h w"],
+        actions: Int64[Tensor, "b l"],
+        noise: Float[Tensor, "b c h w"],
+        context_eps: Float[Tensor, "b l c h w"] | None = None,
+    ) -> Float[Tensor, "b c h w"]:
+        """The latent that follows, from ``noise``.
+
+        ``context_eps`` is the noise to add at level ``sampling.context_noise``, if above 0.
+        """
+        level = torch.full((len(context),), self.sampling.context_noise, device=context.device)
+        level_class = self.denoiser.augmentation.bucket(level)
+        if context_eps is not None and self.sampling.context_noise > 0:
+            context = self.denoiser.augmentation.apply(context, context_eps, level)
+        x_t = noise
+        for t, now, then in zip(
+            self.visits, self.alpha_bars[:-1], self.alpha_bars[1:], strict=True
+        ):
+            alpha_bar = torch.full((len(x_t),), now, device=x_t.device)
+            v = guided_velocity(
+                self.denoiser, x_t, t, context, actions, level_class, self.sampling.guidance
+            )
+            x0 = diffusion.x0_from(v, x_t, alpha_bar)
+            eps = diffusion.eps_from(v, x_t, alpha_bar)
+            x_t = diffusion.ddim_step(x0, eps, torch.full_like(alpha_bar, then))
+        return x_t
+
+    def rollout(
+        self,
+        context: Float[Tensor, "b l c h w"],
+        past_actions: Int64[Tensor, "b l"],
+        actions: Int64[Tensor, "b n"],
+        generator: torch.Generator,
+    ) -> Iterator[Float[Tensor, "b c h w"]]:
+        """Autoregressive latents, one per action in ``actions``: each becomes context.
+
+        ``past_actions[:, i]`` was taken at ``context[:, i]``, except that the last is replaced
+        by the first of ``actions``: the one that leads out of the last context frame.
+        """
+        taken = past_actions[:, :-1]
+        for n in range(actions.shape[1]):
+            taken = torch.cat([taken, actions[:, n : n + 1]], 1)[:, -context.shape[1] :]
+            noise = torch.randn(context[:, 0].shape, generator=generator).to(context.device)
+            eps = None
+            if self.sampling.context_noise > 0:
+                eps = torch.randn(context.shape, generator=generator).to(context.device)
+            latent = self.next_latent(context, taken, noise, eps)
+            context = torch.cat([context[:, 1:], latent[:, None]], 1)
+            yield latent
+
+
+def guided_velocity(
+    denoiser: Denoiser,
+    x_t: Float[Tensor, "b c h w"],
+    t: int | Int64[Tensor, " b"],
+    context: Float[Tensor, "b l c h w"],
+    actions: Int64[Tensor, "b l"],
+    level_class: Int64[Tensor, " b"],
+    guidance: float,
+) -> Float[Tensor, "b c h w"]:
+    """Classifier-free guidance on past frames only (§3.2.2): both branches in one batch.
+
+    ``v = v_without + guidance * (v_with - v_without)``; at weight 1 there is one branch.
+    """
+    batch = len(x_t)
+    time = torch.full((batch,), t, device=x_t.device) if isinstance(t, int) else t
+    if guidance == 1.0:
+        return denoiser(x_t, time, context, actions, level_class)
+    without = torch.full_like(level_class, denoiser.dropped)
+    both = denoiser(
+        torch.cat([x_t, x_t]),
+        torch.cat([time, time]),
+        torch.cat([context, torch.zeros_like(context)]),
+        torch.cat([actions, actions]),
+        torch.cat([level_class, without]),
+    )
+    v_with, v_without = both.chunk(2)
+    return v_without + guidance * (v_with - v_without)
