@@ -1,9 +1,8 @@
 """Picture <-> latent: Stable Diffusion's autoencoder, or a small one trained here."""
 
 import hashlib
-import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -88,6 +87,13 @@ class SmallAutoencoder(ModelMixin, ConfigMixin):
         up += [nn.SiLU(), nn.Conv2d(widths[0], pixels, 3, padding=1), nn.PixelShuffle(fold)]
         self.encoder = nn.Sequential(*down)
         self.decoder = nn.Sequential(*up)
+
+    def forward(
+        self, frames: Float[Tensor, "b 3 h w"], noise: Float[Tensor, "b c lh lw"]
+    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b c lh lw"]]:
+        """Reconstruction from the latent with noise added, and the latent without."""
+        latents = self.encoder(frames)
+        return self.decoder(latents + noise), latents
 
     @property
     def downsampling(self) -> int:
@@ -197,7 +203,10 @@ def load_stable_diffusion(source: str) -> AutoencoderKL:
 def encoder_digest(net: SmallAutoencoder | AutoencoderKL) -> str:
     """Sha256 of the weights that latents depend on."""
     digest = hashlib.sha256()
-    parts: dict[str, Any] = {"encoder": net.encoder, "quant": getattr(net, "quant_conv", None)}
+    parts: dict[str, nn.Module | None] = {
+        "encoder": net.encoder,
+        "quant": getattr(net, "quant_conv", None),
+    }
     for part, module in parts.items():
         for name, tensor in (module.state_dict() if module else {}).items():
             digest.update(f"{part}.{name}".encode())
@@ -223,8 +232,3 @@ def to_uint8(frames: Float[Tensor, "b 3 h w"]) -> Tensor:
     """Float in [-1, 1] -> ``uint8 [b, h, w, 3]``, clamped and rounded."""
     pixels = frames.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
     return pixels.permute(0, 2, 3, 1).contiguous()
-
-
-def dump_facts(facts: Facts) -> dict[str, Any]:
-    """Facts as plain data, for the artifacts made with this autoencoder."""
-    return json.loads(facts.model_dump_json())

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
+import torch
 import zarr
 from jaxtyping import Float32, Int32, UInt8
 from pydantic import BaseModel, ValidationError
 from zarr.codecs import BloscCodec
 
+from gamengen import device
 from gamengen.errors import InputError
 
 Split = Literal["train", "heldout"]
@@ -205,6 +207,28 @@ class Episodes:
 def open_array(store: Path, name: str) -> Any:
     """One column of a store, opened once in a process."""
     return zarr.open_group(store, mode="r")[name]
+
+
+class Frames:
+    """Every frame of a split, to draw single ones from."""
+
+    def __init__(self, episodes: Episodes, split: Split) -> None:
+        self.entries = episodes.of(split)
+        self.ends = np.cumsum([entry.length for entry in self.entries])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def locate(self, index: int) -> tuple[Entry, int]:
+        """The episode of a frame, and its place there."""
+        which = int(np.searchsorted(self.ends, index, side="right"))
+        return self.entries[which], index - (int(self.ends[which - 1]) if which else 0)
+
+    def draw(self, size: int, seed: int, step: int, rank: int) -> list[tuple[Entry, int]]:
+        """Uniformly drawn frames: a pure function of (seed, step, rank)."""
+        random = device.generator(seed, step, rank)
+        indices = torch.randint(len(self), (size,), generator=random).tolist()
+        return [self.locate(index) for index in indices]
 
 
 IndexKind = TypeVar("IndexKind", bound=BaseModel)

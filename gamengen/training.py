@@ -4,10 +4,10 @@ import csv
 import shutil
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+from transformers import Adafactor
 
 from gamengen import checkpoint, device
 
@@ -178,3 +179,26 @@ def microbatches(size: int, most: int) -> Iterator[slice]:
     """Slices of at most ``most`` rows that cover a batch."""
     for begin in range(0, size, most):
         yield slice(begin, min(begin + most, size))
+
+
+class OptimizerParams(BaseModel, frozen=True, extra="forbid"):
+    """AdamW, or the paper's Adafactor (§4.2) without relative steps; no weight decay."""
+
+    name: Literal["adamw", "adafactor"]
+    learning_rate: LearningRate
+    clip: float  # largest norm of the gradient
+
+    def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer; neither kind synchronises with the host in a step."""
+        if self.name == "adamw":
+            return torch.optim.AdamW(
+                parameters, lr=self.learning_rate.peak, betas=(0.9, 0.99), weight_decay=0.0
+            )
+        return Adafactor(
+            parameters, lr=self.learning_rate.peak, relative_step=False, scale_parameter=False
+        )
+
+    def set_rate(self, optimizer: torch.optim.Optimizer, step: int, steps: int) -> None:
+        """Give every group the learning rate of this step."""
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate.at(step, steps)

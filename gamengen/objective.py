@@ -1,0 +1,93 @@
+"""The diffusion loss of the denoiser, and the random draws it needs."""
+
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from gamengen import device, diffusion
+from gamengen.denoiser import Denoiser, drop_context
+from gamengen.latents import Window
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Everything random in one training step."""
+
+    t: Int64[Tensor, " b"]  # timestep, uniform
+    eps: Float[Tensor, "b c h w"]  # noise on the target
+    level: Float[Tensor, " b"]  # noise level of the context
+    context_eps: Float[Tensor, "b l c h w"]
+    dropped: Bool[Tensor, " b"]  # whether the context is dropped
+    start: Float[Tensor, "b c h w"]  # where a one-step generator starts
+
+
+def draw(
+    window: Window, denoiser: Denoiser, context_dropout: float, seed: int, step: int, rank: int
+) -> Draws:
+    """Draws on the CPU, a pure function of (seed, step, rank): a resumed run makes the same."""
+    random = device.generator(seed, step, rank, 1)
+    batch = len(window.target)
+    return Draws(
+        t=torch.randint(denoiser.schedule.timesteps, (batch,), generator=random),
+        eps=torch.randn(window.target.shape, generator=random),
+        level=torch.rand(batch, generator=random) * denoiser.augmentation.highest,
+        context_eps=torch.randn(window.context.shape, generator=random),
+        dropped=torch.rand(batch, generator=random) < context_dropout,
+        start=torch.randn(window.target.shape, generator=random),
+    )
+
+
+Tensors = TypeVar("Tensors", Window, Draws)
+
+
+def to(batch: Tensors, where: torch.device) -> Tensors:
+    """Every tensor of a batch, on a device."""
+    return type(batch)(**{f.name: getattr(batch, f.name).to(where) for f in fields(batch)})
+
+
+def rows(batch: Tensors, which: slice) -> Tensors:
+    """Some rows of a batch."""
+    return type(batch)(**{f.name: getattr(batch, f.name)[which] for f in fields(batch)})
+
+
+def noisy_context(
+    denoiser: Denoiser, window: Window, draws: Draws
+) -> tuple[Float[Tensor, "b l c h w"], Int64[Tensor, " b"]]:
+    """The context with noise of the drawn level, and that level's class (§3.2.1)."""
+    augmentation = denoiser.augmentation
+    context = augmentation.apply(window.context, draws.context_eps, draws.level)
+    return context, augmentation.bucket(draws.level)
+
+
+def diffusion_loss(
+    model: nn.Module,
+    x0: Float[Tensor, "b c h w"],
+    actions: Int64[Tensor, "b l"],
+    context: Float[Tensor, "b l c h w"],
+    level_class: Int64[Tensor, " b"],
+    t: Int64[Tensor, " b"],
+    eps: Float[Tensor, "b c h w"],
+    alpha_bars: Float[Tensor, " t"],
+) -> Float[Tensor, ""]:
+    """Mean squared error of the velocity at timestep ``t`` (§3.2, equation 1)."""
+    alpha_bar = alpha_bars[t]
+    v = model(diffusion.add_noise(x0, eps, alpha_bar), t, context, actions, level_class)
+    return F.mse_loss(v.float(), diffusion.velocity(x0, eps, alpha_bar))
+
+
+def denoising_loss(
+    model: nn.Module, denoiser: Denoiser, window: Window, draws: Draws, alpha_bars: Tensor
+) -> Float[Tensor, ""]:
+    """The loss of teacher forcing: real context, noised and sometimes dropped, real target.
+
+    ``model`` is ``denoiser`` as Accelerate wrapped it.
+    """
+    context, level_class = noisy_context(denoiser, window, draws)
+    context, level_class = drop_context(context, level_class, draws.dropped, denoiser.dropped)
+    return diffusion_loss(
+        model, window.target, window.actions, context, level_class, draws.t, draws.eps, alpha_bars
+    )

@@ -1,0 +1,134 @@
+"""Stage 3: every frame to a half-precision latent in Zarr, each process its own store."""
+
+import json
+import time
+from itertools import accumulate
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import PositiveInt
+from tqdm import tqdm
+
+from gamengen import artifact, device
+from gamengen.autoencoder import Autoencoder, to_float
+from gamengen.episodes import Entry, Episodes, write_index
+from gamengen.errors import InputError
+from gamengen.latents import ROWS_PER_SHARD, LatentIndex, LatentWriter
+from gamengen.stage import StageParams, run
+
+
+class Params(StageParams):
+    """How frames go through the encoder."""
+
+    batch_size: PositiveInt  # frames at once, in each process
+    precision: Literal["fp32", "bf16"]
+
+
+def main(params: Params, episodes_path: Path, autoencoder_path: Path, latents_path: Path) -> None:
+    """Encode shard after shard; an interrupted run goes on with the next shard."""
+    accelerator = device.start()
+    episodes = Episodes(episodes_path)
+    autoencoder = Autoencoder.load(autoencoder_path).to(accelerator.device)
+    require_size(autoencoder, autoencoder_path, episodes)
+    shape = autoencoder.facts.latent_shape
+    shares = [
+        episodes.entries[r :: accelerator.num_processes] for r in range(accelerator.num_processes)
+    ]
+    mine = shares[accelerator.process_index]
+    rows = sum(entry.length for entry in mine)
+    resume = artifact.resume_folder(params, [episodes_path, autoencoder_path], latents_path)
+    if accelerator.is_main_process:
+        total = sum(entry.length for entry in episodes.entries)
+        artifact.require_space(latents_path.parent, total * int(np.prod(shape)) * 2, "encoding")
+        resume.mkdir(parents=True, exist_ok=True)
+    accelerator.wait_for_everyone()
+
+    store = resume / store_name(accelerator.process_index)
+    writer = LatentWriter(store, rows, shape)
+    progress = store.with_suffix(".json")
+    done = json.loads(progress.read_text())["rows"] if progress.exists() else 0
+    begin = time.perf_counter()
+    quiet = not accelerator.is_main_process
+    with tqdm(total=rows, initial=done, unit="frame", disable=quiet, mininterval=5) as bar:
+        for first in range(done, rows, ROWS_PER_SHARD):
+            last = min(first + ROWS_PER_SHARD, rows)
+            latents, actions = [], []
+            for entry, low, high in pieces(mine, first, last):
+                actions.append(episodes.actions(entry)[low:high])
+                for at in range(low, high, params.batch_size):
+                    frames = episodes.frames(entry, at, min(at + params.batch_size, high))
+                    latents.append(encode(autoencoder, frames, params, accelerator.device))
+                    bar.update(len(frames))
+            writer.write(first, np.concatenate(latents), np.concatenate(actions))
+            progress.write_text(json.dumps({"rows": last}))
+    seconds = time.perf_counter() - begin
+
+    with artifact.whole(latents_path, accelerator) as folder:
+        store.rename(folder / store.name)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            entries = [
+                entry.model_copy(update={"store": store_name(rank), "start": start})
+                for rank, share in enumerate(shares)
+                for entry, start in zip(share, starts(share), strict=False)
+            ]
+            index = LatentIndex(game=episodes.game, autoencoder=autoencoder.facts, entries=entries)
+            write_index(folder, index)
+    accelerator.print(
+        f"latents: {rows} frames of {shape} in this process, {(rows - done) / seconds:.0f} frames/s"
+    )
+
+
+def store_name(rank: int) -> str:
+    """The store of one process."""
+    return f"rank-{rank:03d}.zarr"
+
+
+def starts(entries: list[Entry]) -> list[int]:
+    """The row at which each episode starts, one behind the other."""
+    return list(accumulate((entry.length for entry in entries), initial=0))
+
+
+def pieces(entries: list[Entry], first: int, last: int) -> list[tuple[Entry, int, int]]:
+    """The parts of episodes that make up rows ``[first, last)``: (episode, from, to)."""
+    found = []
+    for entry, start in zip(entries, starts(entries), strict=False):
+        low, high = max(first - start, 0), min(last - start, entry.length)
+        if low < high:
+            found.append((entry, low, high))
+    return found
+
+
+@torch.no_grad()
+def encode(
+    autoencoder: Autoencoder, frames: np.ndarray, params: Params, where: torch.device
+) -> np.ndarray:
+    """Half-precision latents of some frames; the batch is filled up, so that shapes are static."""
+    missing = params.batch_size - len(frames)
+    filled = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
+    with device.autocast(where, params.precision):
+        latents = autoencoder.encode(to_float(torch.from_numpy(filled)).to(where))
+    device.sync()
+    return latents[: len(frames)].cpu().half().numpy()
+
+
+def require_size(autoencoder: Autoencoder, folder: Path, episodes: Episodes) -> None:
+    """Raise InputError unless the autoencoder was made for frames of this size."""
+    theirs = (autoencoder.facts.height, autoencoder.facts.width)
+    ours = (episodes.game.height, episodes.game.width)
+    if theirs != ours:
+        raise InputError(
+            f"{folder}/autoencoder.json: made for frames of {theirs}, but {episodes.folder} has "
+            f"{ours}; make it again with: dvc repro autoencoder"
+        )
+
+
+def cli() -> None:
+    """Run from the command line: see gamengen.stage.run."""
+    run("encode", Params, main)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,139 @@
+"""Stage 4: the denoiser, by teacher forcing on windows of real latents (§3.2)."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field, PositiveInt
+
+from gamengen import artifact, device, objective, training
+from gamengen.denoiser import Denoiser, from_stable_diffusion, save_model, small_unet
+from gamengen.diffusion import Augmentation, NoiseSchedule
+from gamengen.errors import InputError
+from gamengen.latents import Latents, Window, Windows
+from gamengen.loader import Loader
+from gamengen.stage import StageParams, run
+
+
+class UNet(StageParams):
+    """The network: from scratch with these sizes, or Stable Diffusion's, which has its own."""
+
+    kind: Literal["small", "stable-diffusion"]
+    source: str | None  # for stable-diffusion: hub name or folder
+    widths: list[PositiveInt]  # one per resolution, from the latent's own downwards
+    layers: PositiveInt  # residual blocks per resolution
+    attention_dim: PositiveInt  # of an action token
+    head_dim: PositiveInt
+
+
+class Params(StageParams):
+    """The denoiser and how it is trained."""
+
+    context_frames: PositiveInt
+    unet: UNet
+    noise: NoiseSchedule
+    augmentation: Augmentation
+    context_dropout: float = Field(ge=0, lt=1)
+    batch_size: PositiveInt  # over all processes
+    microbatch_size: PositiveInt  # largest forward pass in one process
+    schedule: training.Schedule
+    optimizer: training.OptimizerParams
+    ema_decay: float = Field(ge=0, lt=1)
+    precision: Literal["fp32", "bf16"]
+    gradient_checkpointing: bool
+    seed: int
+
+
+def main(params: Params, latents_path: Path, denoiser_path: Path) -> None:
+    """Train, keep the average of the weights, save it."""
+    accelerator = device.start()
+    latents = Latents(latents_path)
+    resume = artifact.resume_folder(params, [latents_path], denoiser_path)
+    torch.manual_seed(params.seed)
+    denoiser = build(params, latents).to(memory_format=torch.channels_last)
+    if params.gradient_checkpointing:
+        denoiser.unet.enable_gradient_checkpointing()
+    model, optimizer = accelerator.prepare(denoiser, params.optimizer.make(denoiser.parameters()))
+    denoiser = accelerator.unwrap_model(model)
+    ema = training.Ema(denoiser, params.ema_decay)
+    alpha_bars = denoiser.schedule.alpha_bars().to(accelerator.device)
+    windows = Windows(latents, "train", params.context_frames)
+    rank, size = accelerator.process_index, share(params.batch_size, accelerator.num_processes)
+
+    def batch_at(step: int) -> tuple[Window, objective.Draws]:
+        window = windows.draw(size, params.seed, step, rank)
+        draws = objective.draw(window, denoiser, params.context_dropout, params.seed, step, rank)
+        return window, draws
+
+    parts = {"denoiser": denoiser, "optimizer": optimizer, "ema": ema.shadow}
+    with training.Training(accelerator, resume, params.schedule, parts) as train:
+        loader = Loader(batch_at, train.steps)
+        for step, batch in loader:
+            params.optimizer.set_rate(optimizer, step, params.schedule.steps)
+            window, draws = (objective.to(part, accelerator.device) for part in batch)
+            total = torch.zeros((), device=accelerator.device)
+            for some in training.microbatches(size, params.microbatch_size):
+                some_window, some_draws = objective.rows(window, some), objective.rows(draws, some)
+                with device.autocast(accelerator.device, params.precision):
+                    loss = objective.denoising_loss(
+                        model, denoiser, some_window, some_draws, alpha_bars
+                    )
+                loss = loss * (len(some_window.target) / size)
+                accelerator.backward(loss)
+                total += loss.detach()
+            accelerator.clip_grad_norm_(model.parameters(), params.optimizer.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+            ema.update(denoiser, step)
+            device.sync()
+            train.done(step, {"loss": total})
+
+    ema.copy_to(denoiser)
+    with artifact.whole(denoiser_path, accelerator) as folder:
+        if accelerator.is_main_process:
+            save_model(denoiser, folder)
+            train.publish(folder)
+    count = sum(p.numel() for p in denoiser.parameters())
+    accelerator.print(
+        f"denoiser: {count / 1e6:.1f} M parameters, {params.context_frames} context frames, "
+        f"{params.schedule.steps} steps of {params.batch_size} windows out of {len(windows)}; "
+        f"waited for data {loader.waiting_share:.1%} of the time"
+    )
+
+
+def build(params: Params, latents: Latents) -> Denoiser:
+    """The denoiser before training."""
+    facts = {
+        "latent_shape": latents.autoencoder.latent_shape,
+        "context_frames": params.context_frames,
+        "game": latents.game.model_dump(),
+        "autoencoder": latents.autoencoder.encoder,
+        "schedule": params.noise.model_dump(),
+        "augmentation": params.augmentation.model_dump(),
+    }
+    unet = params.unet
+    if unet.kind == "stable-diffusion":
+        if unet.source is None:
+            raise InputError("params.yaml: train.unet.source: null: name a hub model or a folder")
+        return from_stable_diffusion(unet.source, **facts)
+    config = small_unet(unet.widths, unet.attention_dim, unet.layers, unet.head_dim)
+    return Denoiser(unet=config, **facts)
+
+
+def share(batch_size: int, processes: int) -> int:
+    """Rows of the batch in each process. Raises InputError when it does not divide."""
+    if batch_size % processes:
+        raise InputError(
+            f"params.yaml: batch_size: {batch_size}: must be a multiple of the number of "
+            f"processes, {processes}"
+        )
+    return batch_size // processes
+
+
+def cli() -> None:
+    """Run from the command line: see gamengen.stage.run."""
+    run("train", Params, main)
+
+
+if __name__ == "__main__":
+    cli()
