@@ -70,7 +70,8 @@ def main(params: Params, latents_path: Path, denoiser_path: Path) -> None:
         loader = Loader(batch_at, train.steps)
         for step, batch in loader:
             params.optimizer.set_rate(optimizer, step, params.schedule.steps)
-            window, draws = (objective.to(part, accelerator.device) for part in batch)
+            window = objective.to(batch[0], accelerator.device)
+            draws = objective.to(batch[1], accelerator.device)
             total = torch.zeros((), device=accelerator.device)
             for some in training.microbatches(size, params.microbatch_size):
                 some_window, some_draws = objective.rows(window, some), objective.rows(draws, some)

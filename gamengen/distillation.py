@@ -1,0 +1,102 @@
+"""The one-step student by distribution matching (§3.3.2; Yin et al. 2024)."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from gamengen import diffusion
+from gamengen.denoiser import Denoiser
+
+Velocity = Callable[[Tensor, Tensor], Tensor]
+
+
+def one_step(
+    model: nn.Module,
+    start: Float[Tensor, "b c h w"],
+    t: int,
+    alpha_bar: float,
+    context: Float[Tensor, "b l c h w"],
+    actions: Int64[Tensor, "b l"],
+    level_class: Int64[Tensor, " b"],
+) -> Float[Tensor, "b c h w"]:
+    """The student's sample: the clean latent that one evaluation at timestep ``t`` predicts."""
+    time = torch.full((len(start),), t, device=start.device)
+    v = model(start, time, context, actions, level_class)
+    return diffusion.x0_from(v.float(), start, torch.full_like(time, alpha_bar, dtype=start.dtype))
+
+
+def score_difference(
+    v_real: Float[Tensor, "b c h w"],
+    v_fake: Float[Tensor, "b c h w"],
+    x_t: Float[Tensor, "b c h w"],
+    alpha_bar: Float[Tensor, " b"],
+) -> Float[Tensor, "b c h w"]:
+    """``eps_real - eps_fake``: the paper's gradient of the student's sample.
+
+    The score is ``-eps / sqrt(1 - alpha_bar)``, so this is, up to a positive factor, the
+    gradient of KL(fake || real) with respect to the sample: descending it moves the sample
+    towards what the teacher finds likelier than the student's own distribution does.
+    """
+    eps_real = diffusion.eps_from(v_real, x_t, alpha_bar)
+    eps_fake = diffusion.eps_from(v_fake, x_t, alpha_bar)
+    return eps_real - eps_fake
+
+
+def matching_weight(
+    sample: Float[Tensor, "b c h w"],
+    x0_real: Float[Tensor, "b c h w"],
+    alpha_bar: Float[Tensor, " b"],
+) -> Float[Tensor, " b"]:
+    """Weight of each row's gradient (Yin et al. 2024, equation 8).
+
+    ``sqrt((1 - alpha_bar) / alpha_bar)`` turns a difference of noises into one of clean
+    latents, the teacher's mean error scales it, so that every noise level counts alike.
+    """
+    error = (sample - x0_real).abs().flatten(1).mean(1)
+    return ((1 - alpha_bar) / alpha_bar).sqrt() / error.clamp_min(1e-3)
+
+
+def matching_loss(
+    sample: Float[Tensor, "b c h w"], gradient: Float[Tensor, "b c h w"]
+) -> Float[Tensor, ""]:
+    """A loss whose gradient with respect to ``sample`` is ``gradient`` over the element count."""
+    return 0.5 * F.mse_loss(sample, (sample - gradient).detach(), reduction="sum") / sample.numel()
+
+
+@torch.no_grad()
+def matching_gradient(
+    teacher: Velocity,
+    fake: Velocity,
+    sample: Float[Tensor, "b c h w"],
+    eps: Float[Tensor, "b c h w"],
+    t: Int64[Tensor, " b"],
+    alpha_bar: Float[Tensor, " b"],
+) -> Float[Tensor, "b c h w"]:
+    """The weighted gradient of the student's samples at one noise level each.
+
+    ``teacher`` and ``fake`` are called ``(x_t, t)`` and give velocities; the teacher's is
+    already guided.
+    """
+    x_t = diffusion.add_noise(sample, eps, alpha_bar)
+    v_real, v_fake = teacher(x_t, t), fake(x_t, t)
+    weight = matching_weight(sample, diffusion.x0_from(v_real, x_t, alpha_bar), alpha_bar)
+    return diffusion.over(weight, sample) * score_difference(v_real, v_fake, x_t, alpha_bar)
+
+
+def noise_levels(t: Int64[Tensor, " b"], timesteps: int, share: float) -> Int64[Tensor, " b"]:
+    """Uniform timesteps squeezed away from both ends by ``share`` of their range.
+
+    At the ends the two scores carry no difference (pure noise) or no reliable one (no noise).
+    """
+    low, high = share * (timesteps - 1), (1 - share) * (timesteps - 1)
+    return (low + t.double() / (timesteps - 1) * (high - low)).round().long()
+
+
+def copy_of(teacher: Denoiser) -> Denoiser:
+    """A denoiser with the teacher's config and weights, to train on."""
+    twin = Denoiser.from_config(teacher.config)
+    twin.load_state_dict(teacher.state_dict())
+    return twin.to(memory_format=torch.channels_last).train()

@@ -1,0 +1,124 @@
+"""Stage 5: fine-tune only the decoder on real frames (§3.2.2); latents never change."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, PositiveInt
+
+from gamengen import artifact, device, training
+from gamengen.autoencoder import Autoencoder, require_same_encoder, to_float
+from gamengen.episodes import Episodes, Frames
+from gamengen.errors import InputError
+from gamengen.latents import Latents
+from gamengen.loader import Loader
+from gamengen.perceptual import Backbone, load_lpips, perceptual_distance
+from gamengen.stage import StageParams, run
+
+
+class Params(StageParams):
+    """How the decoder is fine-tuned."""
+
+    batch_size: PositiveInt  # over all processes
+    schedule: training.Schedule
+    optimizer: training.OptimizerParams
+    perceptual: Backbone
+    perceptual_weight: float = Field(ge=0)  # 0 is the paper's plain MSE
+    precision: Literal["fp32", "bf16"]
+    seed: int
+
+
+def main(
+    params: Params,
+    episodes_path: Path,
+    latents_path: Path,
+    autoencoder_path: Path,
+    decoder_path: Path,
+) -> None:
+    """Train the decoder from stored latents to the frames they came from; save the whole."""
+    accelerator = device.start()
+    episodes, latents = Episodes(episodes_path), Latents(latents_path)
+    autoencoder = Autoencoder.load(autoencoder_path)
+    facts = autoencoder.facts
+    require_same_encoder(latents.autoencoder.encoder, facts.encoder, latents_path, autoencoder_path)
+    require_same_episodes(latents, episodes)
+    inputs = [episodes_path, latents_path, autoencoder_path]
+    resume = artifact.resume_folder(params, inputs, decoder_path)
+    tuned = TunedDecoder(autoencoder)
+    model, optimizer = accelerator.prepare(tuned, params.optimizer.make(tuned.parameters()))
+    autoencoder.to(accelerator.device)
+    lpips = load_lpips(params.perceptual).to(accelerator.device)
+    frames = Frames(episodes, "train")
+    encoded = {entry.id: entry for entry in latents.entries}
+    size = params.batch_size // accelerator.num_processes
+
+    def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        places = frames.draw(size, params.seed, step, accelerator.process_index)
+        pictures = to_float(torch.from_numpy(episodes.batch(places)))
+        rows = [latents.latents(encoded[entry.id], i, i + 1) for entry, i in places]
+        return pictures, torch.cat([torch.from_numpy(row).float() for row in rows])
+
+    parts = {"decoder": accelerator.unwrap_model(model), "optimizer": optimizer}
+    with training.Training(accelerator, resume, params.schedule, parts) as train:
+        loader = Loader(batch_at, train.steps)
+        for step, (pictures, rows) in loader:
+            params.optimizer.set_rate(optimizer, step, params.schedule.steps)
+            x = pictures.to(accelerator.device)
+            with device.autocast(accelerator.device, params.precision):
+                y = model(rows.to(accelerator.device)).float()
+            mse = F.mse_loss(y, x)
+            losses = {"loss": mse, "mse": mse}
+            if params.perceptual_weight > 0:
+                distance = perceptual_distance(lpips, x, y).mean()
+                losses |= {"loss": mse + params.perceptual_weight * distance, "lpips": distance}
+            accelerator.backward(losses["loss"])
+            accelerator.clip_grad_norm_(model.parameters(), params.optimizer.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+            device.sync()
+            train.done(step, losses)
+
+    with artifact.whole(decoder_path, accelerator) as folder:
+        if accelerator.is_main_process:
+            autoencoder.save(folder)
+            train.publish(folder)
+    accelerator.print(
+        f"decoder: {params.schedule.steps} steps of {params.batch_size} frames, "
+        f"LPIPS weight {params.perceptual_weight}; "
+        f"waited for data {loader.waiting_share:.1%} of the time"
+    )
+
+
+class TunedDecoder(torch.nn.Module):
+    """The part of an autoencoder that this stage trains, as a module of its own."""
+
+    def __init__(self, autoencoder: Autoencoder) -> None:
+        super().__init__()
+        self.trained = torch.nn.ModuleList(autoencoder.decoder_modules())
+        self.trained.train()
+        # Not a submodule: the encoder is neither trained nor checkpointed.
+        self.whole = [autoencoder]
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        return self.whole[0].decode(latents)
+
+
+def require_same_episodes(latents: Latents, episodes: Episodes) -> None:
+    """Raise InputError unless every episode has its latents, and they are as long."""
+    lengths = {entry.id: entry.length for entry in latents.entries}
+    for entry in episodes.entries:
+        if lengths.get(entry.id) != entry.length:
+            raise InputError(
+                f"{latents.folder}: episode {entry.id} has {lengths.get(entry.id)} latents, "
+                f"{episodes.folder} has {entry.length} frames; encode again: dvc repro encode"
+            )
+
+
+def cli() -> None:
+    """Run from the command line: see gamengen.stage.run."""
+    run("decoder", Params, main)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,149 @@
+"""Stage 6: a one-step student by distribution matching (§3.3.2)."""
+
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field, PositiveInt
+
+from gamengen import artifact, device, objective, training
+from gamengen.denoiser import Denoiser, load_denoiser, require_match, save_model
+from gamengen.distillation import (
+    copy_of,
+    matching_gradient,
+    matching_loss,
+    noise_levels,
+    one_step,
+)
+from gamengen.latents import Latents, Window, Windows
+from gamengen.loader import Loader
+from gamengen.sampler import guided_velocity
+from gamengen.stage import StageParams, run
+
+
+class Params(StageParams):
+    """How the student is distilled."""
+
+    batch_size: PositiveInt  # over all processes
+    schedule: training.Schedule
+    generator: training.OptimizerParams
+    fake_score: training.OptimizerParams
+    guidance: float  # of the teacher, on past frames
+    level_margin: float = Field(ge=0, lt=0.5)  # share of noise levels left out at either end
+    ema_decay: float = Field(ge=0, lt=1)
+    precision: Literal["fp32", "bf16"]
+    seed: int
+
+
+def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: Path) -> None:
+    """Generator and fake score take turns, one step each; the generator's average is saved."""
+    accelerator = device.start()
+    latents = Latents(latents_path)
+    teacher = load_denoiser(denoiser_path).to(memory_format=torch.channels_last)
+    require_match(teacher, denoiser_path, latents)
+    resume = artifact.resume_folder(params, [latents_path, denoiser_path], student_path)
+    student, fake = copy_of(teacher), copy_of(teacher)
+    teacher.requires_grad_(False).to(accelerator.device)
+    student_model, student_optimizer = accelerator.prepare(
+        student, params.generator.make(student.parameters())
+    )
+    fake_model, fake_optimizer = accelerator.prepare(
+        fake, params.fake_score.make(fake.parameters())
+    )
+    student, fake = accelerator.unwrap_model(student_model), accelerator.unwrap_model(fake_model)
+    ema = training.Ema(student, params.ema_decay)
+    alpha_bars = teacher.schedule.alpha_bars().to(accelerator.device)
+    first = teacher.schedule.visits(1)[0]
+    first_alpha_bar = float(teacher.schedule.alpha_bars()[first])
+    windows = Windows(latents, "train", teacher.context_frames)
+    rank, size = accelerator.process_index, params.batch_size // accelerator.num_processes
+
+    def batch_at(step: int) -> tuple[Window, objective.Draws, objective.Draws]:
+        window = windows.draw(size, params.seed, step, rank)
+        draws = [objective.draw(window, teacher, 0.0, params.seed + i, step, rank) for i in (0, 1)]
+        return window, draws[0], draws[1]
+
+    parts = {
+        "student": student,
+        "student_optimizer": student_optimizer,
+        "fake": fake,
+        "fake_optimizer": fake_optimizer,
+        "ema": ema.shadow,
+    }
+    with training.Training(accelerator, resume, params.schedule, parts) as train:
+        loader = Loader(batch_at, train.steps)
+        for step, batch in loader:
+            params.generator.set_rate(student_optimizer, step, params.schedule.steps)
+            params.fake_score.set_rate(fake_optimizer, step, params.schedule.steps)
+            window = objective.to(batch[0], accelerator.device)
+            draws = objective.to(batch[1], accelerator.device)
+            fake_draws = objective.to(batch[2], accelerator.device)
+            context, level_class = objective.noisy_context(teacher, window, draws)
+            past = (context, window.actions, level_class)
+            with device.autocast(accelerator.device, params.precision):
+                sample = one_step(student_model, draws.start, first, first_alpha_bar, *past)
+                t = noise_levels(draws.t, teacher.schedule.timesteps, params.level_margin)
+                gradient = matching_gradient(
+                    partial(guided, teacher, past, params.guidance),
+                    partial(guided, fake, past, 1.0),
+                    sample.detach(),
+                    draws.eps,
+                    t,
+                    alpha_bars[t],
+                )
+            student_loss = matching_loss(sample, gradient)
+            accelerator.backward(student_loss)
+            accelerator.clip_grad_norm_(student_model.parameters(), params.generator.clip)
+            student_optimizer.step()
+            student_optimizer.zero_grad()
+            ema.update(student, step)
+
+            with device.autocast(accelerator.device, params.precision):
+                fake_loss = objective.diffusion_loss(
+                    fake_model,
+                    sample.detach(),
+                    window.actions,
+                    context,
+                    level_class,
+                    fake_draws.t,
+                    fake_draws.eps,
+                    alpha_bars,
+                )
+            accelerator.backward(fake_loss)
+            accelerator.clip_grad_norm_(fake_model.parameters(), params.fake_score.clip)
+            fake_optimizer.step()
+            fake_optimizer.zero_grad()
+            device.sync()
+            error = (sample.detach() - window.target).square().mean()
+            train.done(step, {"loss": fake_loss, "gradient": gradient.abs().mean(), "x0": error})
+
+    ema.copy_to(student)
+    with artifact.whole(student_path, accelerator) as folder:
+        if accelerator.is_main_process:
+            save_model(student, folder)
+            train.publish(folder)
+    accelerator.print(
+        f"student: {params.schedule.steps} steps of {params.batch_size} windows; "
+        f"waited for data {loader.waiting_share:.1%} of the time"
+    )
+
+
+def guided(
+    model: Denoiser,
+    past: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    guidance: float,
+    x_t: torch.Tensor,
+    t: torch.Tensor,
+) -> torch.Tensor:
+    """A velocity with its context filled in, in float32."""
+    return guided_velocity(model, x_t, t, *past, guidance).float()
+
+
+def cli() -> None:
+    """Run from the command line: see gamengen.stage.run."""
+    run("distill", Params, main)
+
+
+if __name__ == "__main__":
+    cli()
