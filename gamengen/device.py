@@ -33,8 +33,15 @@ def start() -> Accelerator:
         )
     if on_xla():
         require_pair(torch.__version__, _xla_version())
-    # bfloat16 is our own autocast: Accelerate's sets XLA_USE_BF16.
-    return Accelerator(mixed_precision="no")
+    # bfloat16 is our own autocast: Accelerate's sets XLA_USE_BF16. Unless told of a CPU, several
+    # processes without a GPU would each believe to be the only one.
+    return Accelerator(mixed_precision="no", cpu=not (on_xla() or torch.cuda.is_available()))
+
+
+def stop() -> None:
+    """End of a process: processes that leave a group they are still in may abort."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def require_pair(torch_version: str, xla_version: str | None) -> None:

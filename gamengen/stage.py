@@ -4,6 +4,7 @@ import errno
 import inspect
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from gamengen import device
 from gamengen.errors import InputError
 
 PARAMS = Path("params.yaml")
@@ -63,8 +65,12 @@ def run(section: str, params: type[Settings], main: Callable[..., None]) -> None
             raise InputError(
                 f"usage: accelerate launch -m stages.{section} {' '.join(names).upper()}"
             )
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if threading.current_thread() is threading.main_thread():  # not so on TPU
+            # launch/accelerate ignores Ctrl-C, for itself and by inheritance for the stage.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.default_int_handler)
         main(read_params(section, params), *(Path(arg) for arg in sys.argv[1:]))
+        device.stop()
     except InputError as error:
         sys.exit(_report(f"{section}: {error}", 2))
     except KeyboardInterrupt:
