@@ -1,0 +1,64 @@
+# Needs python3 (3.11 or 3.12) and git, nothing else: everything is installed into .venv.
+.DEFAULT_GOAL := help
+.PHONY: help sync params repro flow report test check clean
+.DELETE_ON_ERROR:
+
+UV := uv==0.13.9
+PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11,$(if \
+	$(shell $(p) -c 'import sys; print((3, 11) <= sys.version_info < (3, 13) or "")' 2>/dev/null),$(p))))
+SYNCED := .venv/.synced
+CHECKED := .venv/.params-checked
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export UV_PYTHON_DOWNLOADS := never
+export DO_NOT_TRACK := 1
+
+help:
+	@echo 'make repro   run the whole pipeline; what is up to date is skipped'
+	@echo 'make flow    the same under Prefect'
+	@echo 'make report  where the last evaluation is shown'
+	@echo 'make test    run the tests'
+	@echo 'make check   format, lint, types, import contracts'
+	@echo 'make sync    install everything into .venv (the others do it when needed)'
+	@echo 'make clean   forget checkpoints of unfinished stages, logs and tool caches'
+
+sync: $(SYNCED)
+
+$(SYNCED): uv.lock pyproject.toml
+	@test -n '$(PYTHON)' || { echo 'error: needs Python 3.11 or 3.12 (torch_xla has no later wheels); \
+	found: '"$$(python3 --version 2>&1)"'; install one, or name it: make PYTHON=/path/to/python3.12' >&2; exit 2; }
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check $(UV)
+	.venv/bin/uv sync --locked --inexact
+	@touch $@
+
+# Before anything long: a slip in the last stage's section is found now, not hours later.
+params: $(CHECKED)
+
+$(CHECKED): $(SYNCED) params.yaml dvc.yaml $(wildcard flows/*.py stages/*.py gamengen/*.py gamengen/*/*.py)
+	@python -m flows.check
+	@touch $@
+
+repro: $(CHECKED)
+	dvc repro
+
+flow: $(CHECKED)
+	python -m flows.pipeline
+
+report: $(SYNCED)
+	@test -f report/index.html || { echo 'error: no report yet: make repro' >&2; exit 2; }
+	@dvc metrics show
+	@echo 'file://$(CURDIR)/report/index.html'
+
+test: $(SYNCED)
+	pytest
+
+check: $(SYNCED)
+	ruff format --check
+	ruff check
+	mypy
+	lint-imports
+
+clean:
+	rm -rf data/.resume data/.partial-* data/tensorboard .resume .partial-* tensorboard
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,71 @@
+"""The project files a stage imports, as dvc.yaml must list them; run this module to write them."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+PACKAGES = ("gamengen", "stages")
+
+
+def imported_files(stage: str, root: Path = Path()) -> list[str]:
+    """Every project file that ``python -m stages.<stage>`` reads as code, sorted."""
+    found: set[str] = set()
+    waiting = [f"stages.{stage}"]
+    while waiting:
+        module = waiting.pop()
+        file = _file(module, root)
+        if file is None or file in found:
+            continue
+        found.add(file)
+        waiting += _imports(root / file)
+        waiting += [module.rsplit(".", 1)[0]] if "." in module else []  # a parent's __init__ runs
+    return sorted(found)
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """Modules that a file imports anywhere, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _file(module: str, root: Path) -> str | None:
+    if module.split(".")[0] not in PACKAGES:
+        return None
+    path = Path(*module.split("."))
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if (root / candidate).is_file():
+            return str(candidate)
+    return None
+
+
+def is_code(dep: str) -> bool:
+    """Whether a dep of dvc.yaml is a project file rather than data."""
+    return dep.split("/")[0] in PACKAGES
+
+
+def main() -> None:
+    """Rewrite the code deps of every stage in dvc.yaml; data deps stay."""
+    yaml = YAML()
+    yaml.width = 100
+    path = Path("dvc.yaml")
+    pipeline = yaml.load(path)
+    for name, stage in pipeline["stages"].items():
+        code = imported_files(name)
+        listed = [dep for dep in stage["deps"] if is_code(dep)]
+        for change, files in (("+", set(code) - set(listed)), ("-", set(listed) - set(code))):
+            for file in sorted(files):
+                print(f"{name}: {change} {file}")
+        data = [dep for dep in stage["deps"] if not is_code(dep)]
+        stage["deps"] = data + code
+    yaml.dump(pipeline, path)
+
+
+if __name__ == "__main__":
+    main()
