@@ -33,7 +33,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         autoencoder: str,
         schedule: dict[str, Any],
         augmentation: dict[str, Any],
-        unet: dict[str, Any],
+        network: dict[str, Any],
     ) -> None:
         super().__init__()
         self.game = GameFacts.model_validate(game)
@@ -44,14 +44,14 @@ class Denoiser(ModelMixin, ConfigMixin):
         channels, height, width = self.latent_shape
         # One class more than noise levels: a context that was dropped.
         self.unet = UNet2DConditionModel(
-            **unet,
+            **network,
             sample_size=(height, width),
             in_channels=channels * (context_frames + 1),
             out_channels=channels,
             num_class_embeds=self.augmentation.embeddings + 1,
         )
-        self.actions = nn.Embedding(len(self.game.actions) + 1, unet["cross_attention_dim"])
-        self.positions = nn.Parameter(torch.randn(context_frames, unet["cross_attention_dim"]))
+        self.actions = nn.Embedding(len(self.game.actions) + 1, network["cross_attention_dim"])
+        self.positions = nn.Parameter(torch.randn(context_frames, network["cross_attention_dim"]))
 
     @property
     def dropped(self) -> int:
@@ -125,7 +125,7 @@ def from_stable_diffusion(source: str, **facts: Any) -> Denoiser:
         )
     inherited = ("in_channels", "out_channels", "sample_size", "num_class_embeds")
     config = {k: v for k, v in old.config.items() if not k.startswith("_") and k not in inherited}
-    denoiser = Denoiser(unet=config, **facts)
+    denoiser = Denoiser(network=config, **facts)
     weights = old.state_dict()
     conv_in = denoiser.unet.conv_in.weight.detach().clone().zero_()
     conv_in[:, :channels] = weights["conv_in.weight"]

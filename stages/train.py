@@ -118,7 +118,7 @@ def build(params: Params, latents: Latents) -> Denoiser:
             raise InputError("params.yaml: train.unet.source: null: name a hub model or a folder")
         return from_stable_diffusion(unet.source, **facts)
     config = small_unet(unet.widths, unet.attention_dim, unet.layers, unet.head_dim)
-    return Denoiser(unet=config, **facts)
+    return Denoiser(network=config, **facts)
 
 
 def share(batch_size: int, processes: int) -> int:
