@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,7 +64,10 @@ def load_lpips(backbone: Backbone) -> nn.Module:
 
     Raises InputError when the backbone's file is missing or its checksum differs.
     """
-    net = lpips.LPIPS(net=backbone, pnet_rand=True, verbose=False)
+    with warnings.catch_warnings():
+        # lpips still asks torchvision for an untrained backbone in the old way.
+        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
+        net = lpips.LPIPS(net=backbone, pnet_rand=True, verbose=False)
     convolutions = [m for m in net.net.modules() if isinstance(m, nn.Conv2d)]
     arrays = _arrays(backbone)
     for index, convolution in enumerate(convolutions):

@@ -1,0 +1,60 @@
+"""A denoiser as it is played: its name in the tables, how it is sampled, what it shows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from gamengen import device
+from gamengen.latents import Window
+from gamengen.sampler import Sampler
+
+Show = Callable[[Tensor], Tensor]  # latents -> 8-bit pictures
+Progress = Callable[[int], object]  # is told how many network passes over one latent were made
+
+
+@dataclass(frozen=True)
+class Model:
+    """A name, ``student`` or ``steps_4``, and its sampler."""
+
+    name: str
+    sampler: Sampler
+
+    @property
+    def passes(self) -> int:
+        """Network passes per predicted latent; guidance doubles them."""
+        sampling = self.sampler.sampling
+        return sampling.steps * (1 if sampling.guidance == 1.0 else 2)
+
+
+def predict(model: Model, window: Window, *seeds: int) -> Tensor:
+    """The next latent at each row of a window; the same noise for every model."""
+    random = device.generator(*seeds)
+    noise = torch.randn(window.target.shape, generator=random).to(window.target.device)
+    eps = None
+    if model.sampler.sampling.context_noise > 0:
+        eps = torch.randn(window.context.shape, generator=random).to(window.context.device)
+    return model.sampler.next_latent(window.context, window.actions, noise, eps)
+
+
+def roll_out(
+    model: Model,
+    show: Show,
+    window: Window,
+    actions: Int64[Tensor, "b n"],
+    progress: Progress,
+    *seeds: int,
+) -> UInt8[Tensor, "b n h w 3"]:
+    """Autoregressive pictures, one per action; the same noise for every model."""
+    random = device.generator(*seeds)
+    latents = model.sampler.rollout(
+        window.context, window.actions, actions.to(window.actions.device), random
+    )
+    frames = []
+    for latent in latents:
+        frames.append(show(latent))
+        progress(len(latent) * model.passes)
+    return rearrange(frames, "n b h w c -> b n h w c")

@@ -1,0 +1,137 @@
+"""The report's folder: pictures, a video, and one page that holds everything itself."""
+
+import base64
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from gamengen.episodes import GameFacts
+from gamengen.report import charts, pictures, words
+
+EXAMPLES = 4
+TICS_PER_SECOND = 35
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the evaluate stage found, ready to be shown.
+
+    ``curves`` holds ``[rollouts, frames]`` under ``<model>/<metric>``; ``examples`` pictures
+    ``[k, h, w, 3]`` of moving frames and ``videos`` ``[k, n, h, w, 3]`` of the shown rollouts by
+    name, with ``real``, and under ``actions`` the indices of the recorded actions ``[k, n]``.
+    """
+
+    told: dict[str, Any]  # the content of metrics.json
+    game: GameFacts
+    params: dict[str, Any]
+    forced: list[str]  # names in tables of single frames, baselines included
+    played: list[str]  # the same of rollouts
+    curves: list[dict[str, Any]]  # per step, the columns of autoregressive.csv
+    examples: dict[str, np.ndarray]
+    videos: dict[str, np.ndarray]
+    shown: list[tuple[str, int]]  # episode and first frame of each shown rollout
+
+    @property
+    def seconds(self) -> float:
+        """Game time of one frame."""
+        return self.game.tics_per_frame / TICS_PER_SECOND
+
+    @property
+    def models(self) -> list[str]:
+        """The models whose rollouts were made: the student, then the teacher's."""
+        return [name for name in self.played if name not in ("copy_last", "autoencoder")]
+
+
+def write(folder: Path, found: Findings) -> None:
+    """Write ``filmstrips/*.png``, ``one_frame_ahead.png``, ``rollout.mp4`` and ``index.html``."""
+    (folder / "filmstrips").mkdir()
+    strips = []
+    for rank, (episode, frame) in enumerate(found.shown):
+        videos = {name: found.videos[name][rank] for name in ["real", *found.models]}
+        path = folder / "filmstrips" / f"{rank + 1}.png"
+        pictures.filmstrip(videos, ["real", *found.models], found.seconds).save(path)
+        strips.append((path, f"Episode {episode}, from frame {frame}."))
+    if len(found.examples["real"]):
+        sheet = pictures.examples(found.examples, found.forced, EXAMPLES)
+        sheet.save(folder / "one_frame_ahead.png")
+    actions = [[found.game.action_names[a] for a in row] for row in found.videos["actions"]]
+    rate = Fraction(TICS_PER_SECOND, found.game.tics_per_frame)
+    frames = pictures.video_frames(found.videos, ["real", *found.models], actions, found.seconds)
+    pictures.write_video(folder / "rollout.mp4", frames, rate)
+    (folder / "index.html").write_text(render(folder, found, strips))
+
+
+def render(folder: Path, found: Findings, strips: list[tuple[Path, str]]) -> str:
+    """The page, with every picture, curve and number inside."""
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    ahead = folder / "one_frame_ahead.png"
+    return templates.get_template("page.html.j2").render(
+        found=found,
+        told=found.told,
+        rate=TICS_PER_SECOND / found.game.tics_per_frame,
+        video=_inline(folder / "rollout.mp4", "video/mp4"),
+        strips=[(_inline(path, "image/png"), caption) for path, caption in strips],
+        ahead=_inline(ahead, "image/png") if ahead.exists() else None,
+        examples=min(EXAMPLES, len(found.examples["real"])),
+        curves=[(title, rollout_chart(found, metric, unit)) for title, metric, unit in CURVES],
+        dots=[(title, steps_chart(found, metric)) for title, metric, _ in CURVES],
+        style=style,
+        words=words,
+        params=json.dumps(found.params, indent=2),
+    )
+
+
+CURVES = [
+    ("PSNR, dB: higher is closer", "psnr", "dB"),
+    ("LPIPS: lower is closer", "lpips", "LPIPS"),
+]
+
+
+def rollout_chart(found: Findings, metric: str, unit: str) -> Markup:
+    """A metric against the game time of a rollout."""
+    seconds = np.array([row["step"] for row in found.curves]) * found.seconds
+    series = []
+    for name in found.played:
+        y = np.array([row[f"{name}_{metric}"] for row in found.curves])
+        margins = [row.get(f"{name}_{metric}_95") for row in found.curves]
+        margin = None if None in margins else np.array(margins)
+        series.append(charts.Series(words.name_in_words(name), style(name), y, margin))
+    return charts.lines(series, seconds, "seconds of game", unit)
+
+
+def steps_chart(found: Findings, metric: str) -> Markup:
+    """A metric of moving frames, one model a row, between the baselines."""
+    moving = found.told["teacher_forced"]["moving"]
+    rows = [
+        charts.Dot(
+            words.name_in_words(name),
+            style(name),
+            moving[name][metric],
+            moving[name].get(f"{metric}_95"),
+            baseline=name in ("copy_last", "autoencoder"),
+        )
+        for name in found.forced
+        if name in moving
+    ]
+    return charts.dots(rows, "dB" if metric == "psnr" else "LPIPS") if rows else Markup("")
+
+
+def style(name: str) -> str:
+    """The CSS class that gives a name its colour."""
+    return "steps" if name.startswith("steps_") else name.replace("_", "-")
+
+
+def _inline(path: Path, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

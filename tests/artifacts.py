@@ -1,0 +1,158 @@
+"""Tiny artifacts of every stage, for tests: a striped world that turns when told to."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gamengen.autoencoder import Autoencoder, Facts, SmallAutoencoder, encoder_digest, to_float
+from gamengen.denoiser import Denoiser, save_model, small_unet
+from gamengen.episodes import Entry, Episode, Episodes, EpisodeWriter, GameFacts, Index, write_index
+from gamengen.latents import LatentIndex, Latents, LatentWriter
+
+ACTIONS = {
+    "NOTHING": [0, 0, 0],
+    "TURN_LEFT": [1, 0, 0],
+    "TURN_RIGHT": [0, 1, 0],
+    "ATTACK": [0, 0, 1],
+}
+SHIFT = {"NOTHING": 0, "TURN_LEFT": 3, "TURN_RIGHT": -3, "ATTACK": 0}  # pixels to the right a frame
+
+
+def game_facts(height: int = 32, width: int = 48) -> GameFacts:
+    return GameFacts(
+        scenario="striped_world",
+        buttons=["TURN_LEFT", "TURN_RIGHT", "ATTACK"],
+        actions=list(ACTIONS.values()),
+        action_names=list(ACTIONS),
+        tics_per_frame=2,
+        action_tics=4,
+        height=height,
+        width=width,
+        variables=["HEALTH", "ANGLE"],
+    )
+
+
+def play(length: int, height: int, width: int, seed: int) -> Episode:
+    """A random walk through a panorama of smooth noise; each action is held for a while."""
+    random = np.random.default_rng(seed)
+    names = list(ACTIONS)
+    held = random.integers(len(names), size=-(-length // 6)).repeat(6)[:length]
+    actions = held.astype(np.int32)
+    actions[-1] = names.index("NOTHING")
+    moves = np.array([SHIFT[names[a]] for a in actions])
+    angle = np.concatenate([[0], np.cumsum(moves[:-1])])
+    coarse = np.random.default_rng(0).integers(0, 256, size=(height // 4, width, 3))
+    panorama = coarse.repeat(4, 0).repeat(4, 1).astype(np.uint8)
+    columns = (np.arange(width)[None] - angle[:, None]) % panorama.shape[1]
+    frames = panorama[:, columns].transpose(1, 0, 2, 3).copy()
+    frames[actions == names.index("ATTACK"), -4:, width // 2 - 3 : width // 2 + 3] = 255
+    return Episode(
+        frames=frames,
+        actions=actions,
+        rewards=np.zeros(length, np.float32),
+        variables={
+            "HEALTH": np.full(length, 100, np.float32),
+            "ANGLE": angle.astype(np.float32),
+        },
+    )
+
+
+def make_episodes(
+    folder: Path, episodes: int = 4, length: int = 40, height: int = 32, width: int = 48
+) -> Path:
+    """A store of episodes, the last two of them held out."""
+    game = game_facts(height, width)
+    folder.mkdir(parents=True)
+    writer = EpisodeWriter(folder / "writer-0", game)
+    entries = []
+    for number in range(episodes):
+        start = writer.append(play(length, height, width, number))
+        entries.append(
+            Entry(
+                id=f"{number:04d}",
+                store="writer-0",
+                start=start,
+                length=length,
+                split="heldout" if number >= episodes - 2 else "train",
+                seed=number,
+                policy="random",
+                agent_step=0,
+            )
+        )
+    writer.flush()
+    write_index(folder, Index(game=game, entries=entries))
+    return folder
+
+
+def make_autoencoder(folder: Path, height: int = 32, width: int = 48, seed: int = 0) -> Path:
+    """An untrained autoencoder of four latent channels."""
+    torch.manual_seed(seed)
+    net = SmallAutoencoder(latent_channels=4, fold=4, widths=(8,), blocks=1)
+    facts = Facts(
+        kind="small",
+        height=height,
+        width=width,
+        downsampling=net.downsampling,
+        latent_channels=4,
+        latent_mean=[0.0] * 4,
+        latent_std=[0.5] * 4,
+        encoder=encoder_digest(net),
+    )
+    folder.mkdir(parents=True)
+    Autoencoder(net, facts).save(folder)
+    return folder
+
+
+@torch.no_grad()
+def make_latents(folder: Path, episodes: Path, autoencoder: Path) -> Path:
+    """Every episode, encoded."""
+    recorded, net = Episodes(episodes), Autoencoder.load(autoencoder)
+    total = sum(entry.length for entry in recorded.entries)
+    folder.mkdir(parents=True)
+    writer = LatentWriter(folder / "store-0", total, net.facts.latent_shape)
+    entries, row = [], 0
+    for entry in recorded.entries:
+        latents = net.encode(to_float(torch.from_numpy(recorded.frames(entry))))
+        writer.write(row, latents.half().numpy(), recorded.actions(entry))
+        entries.append(entry.model_copy(update={"store": "store-0", "start": row}))
+        row += entry.length
+    write_index(folder, LatentIndex(game=recorded.game, autoencoder=net.facts, entries=entries))
+    return folder
+
+
+def make_denoiser(
+    folder: Path, latents: Path, context_frames: int = 3, seed: int = 0, **facts: Any
+) -> Path:
+    """An untrained denoiser of those latents."""
+    torch.manual_seed(seed)
+    encoded = Latents(latents)
+    told = {
+        "latent_shape": encoded.autoencoder.latent_shape,
+        "context_frames": context_frames,
+        "game": encoded.game.model_dump(),
+        "autoencoder": encoded.autoencoder.encoder,
+        "schedule": {
+            "timesteps": 100,
+            "beta_start": 0.00085,
+            "beta_end": 0.012,
+            "zero_terminal_snr": True,
+            "spacing": "trailing",
+        },
+        "augmentation": {"highest": 0.7, "buckets": 4, "clean_bucket": True},
+        "network": small_unet([8, 16], attention_dim=16, layers=1, head_dim=8),
+    }
+    folder.mkdir(parents=True)
+    save_model(Denoiser(**(told | facts)), folder)
+    return folder
+
+
+def make_all(folder: Path, length: int = 40) -> list[Path]:
+    """The inputs of the evaluate stage, in its order."""
+    episodes = make_episodes(folder / "episodes", length=length)
+    decoder = make_autoencoder(folder / "decoder")
+    latents = make_latents(folder / "latents", episodes, decoder)
+    denoiser = make_denoiser(folder / "denoiser", latents)
+    student = make_denoiser(folder / "student", latents, seed=1)
+    return [episodes, latents, decoder, denoiser, student]
