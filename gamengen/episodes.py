@@ -21,6 +21,7 @@ Split = Literal["train", "heldout"]
 FRAMES_PER_CHUNK = 8
 CHUNKS_PER_SHARD = 64
 ROWS_PER_SHARD = FRAMES_PER_CHUNK * CHUNKS_PER_SHARD
+NUMBERS_PER_CHUNK = 16384  # of actions, rewards and variables: few files, small rewrites
 
 
 class GameFacts(BaseModel, frozen=True, extra="forbid"):
@@ -142,14 +143,14 @@ class EpisodeWriter:
         return columns | {f"variables/{name}": ((), "float32") for name in game.variables}
 
     def _create(self, name: str, shape: tuple[int, ...], kind: str) -> None:
-        chunk = FRAMES_PER_CHUNK if name == "frames" else ROWS_PER_SHARD
+        frames = name == "frames"
         self.group.create_array(
             name,
             shape=(0, *shape),
-            chunks=(chunk, *shape),
-            shards=(ROWS_PER_SHARD, *shape),
+            chunks=(FRAMES_PER_CHUNK if frames else NUMBERS_PER_CHUNK, *shape),
+            shards=(ROWS_PER_SHARD, *shape) if frames else None,
             dtype=kind,
-            compressors=BloscCodec(cname="lz4", clevel=1) if name == "frames" else None,
+            compressors=BloscCodec(cname="lz4", clevel=1) if frames else None,
         )
 
     def _column(self, name: str) -> Any:

@@ -1,0 +1,195 @@
+"""Stage 1: train an agent on Doom, and keep every frame it sees on the way (§3.1, A.5)."""
+
+import os
+import shutil
+import time
+from functools import partial
+from math import ceil
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from accelerate import Accelerator
+from pydantic import Field
+from stable_baselines3 import PPO
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+from stable_baselines3.common.vec_env import VecEnv
+
+from gamengen import device
+from gamengen.agent import AgentSettings, Choose, new_agent, play, saved_agent, train
+from gamengen.artifact import require_space, resume_folder, whole
+from gamengen.collection import Collection, last_state, split, write_rewards
+from gamengen.doom import Game, Resolution, config_path, game_facts
+from gamengen.episodes import Entry, GameFacts, Index, write_index
+from gamengen.errors import InputError
+from gamengen.recording import Policy, Rules, Writer, start_games
+from gamengen.stage import StageParams, run
+
+AGENT_BYTES = 200_000_000  # with its optimizer; twice while a checkpoint replaces another
+
+
+class Params(StageParams):
+    """Which game, who plays it, and how much of it to keep."""
+
+    policy: Literal["agent", "random"]
+    scenario: str
+    resolution: Resolution
+    max_buttons: int = Field(gt=0)
+    tics_per_frame: int = Field(gt=0)
+    action_tics: int = Field(gt=0)
+    frames: int = Field(gt=0)
+    heldout_share: float = Field(gt=0, lt=1)
+    seed: int = Field(ge=0)
+    games: int = Field(gt=0)
+    rules: Rules
+    agent: AgentSettings
+    checkpoint_every: int = Field(gt=0)
+
+
+def main(params: Params, episodes: Path) -> None:
+    """Record ``frames`` frames of whole episodes into ``episodes``; each process its share.
+
+    Every process trains an agent of its own, on its share of the training steps.
+    """
+    accelerator = device.start()
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    facts = checked(params, episodes)
+    resume = resume_folder(params, [config_path(params.scenario)], episodes)
+    own = resume / f"{rank}-of-{processes}"
+    frames, every = ceil(params.frames / processes), params.checkpoint_every
+    writers = [writer(params, own, rank, processes, game) for game in range(params.games)]
+    began = time.monotonic()
+    with Collection(own, params.games, frames, every, quiet=rank > 0) as collection:
+        if collection.saved is not None:
+            accelerator.print(f"resumed at frame {collection.frames} of {frames}")
+        policy: Policy = "training" if params.policy == "agent" else "random"
+        games = start_games(facts, params.rules, writers, policy, collection.state.games)
+        try:
+            agent, choose = None, uniform(params, rank, len(facts.actions))
+            if policy == "training":
+                agent = the_agent(params, rank, games, collection.saved)
+                collection.restore_random()
+                steps = ceil(params.agent.training_steps / processes)
+                train(agent, steps, collection, board(accelerator, episodes))
+                games.env_method("play_as", "trained")
+                choose = partial(chosen, agent)
+            play(games, choose, frames, params.agent.rollout_steps, collection, agent)
+            collection.close_row()
+            collection.save(games, agent)
+        finally:
+            games.close()
+    accelerator.wait_for_everyone()
+    with whole(episodes, accelerator) as folder:
+        if accelerator.is_main_process:
+            entries = publish(params, facts, resume, processes, folder)
+    if accelerator.is_main_process:
+        tell(entries, params.frames, collection, time.monotonic() - began, episodes)
+
+
+def checked(params: Params, episodes: Path) -> GameFacts:
+    """The game's facts, after everything that can be known to go wrong has been looked at."""
+    facts = game_facts(
+        params.scenario,
+        params.resolution,
+        params.max_buttons,
+        params.tics_per_frame,
+        params.action_tics,
+    )
+    Game(facts, automap=True).close()  # tells now if a WAD is missing
+    frames = params.frames * facts.height * facts.width * 3
+    agents = 2 * AGENT_BYTES if params.policy == "agent" else 0
+    require_space(episodes.parent, frames + agents, f"collect.frames: {params.frames}")
+    return facts
+
+
+def writer(params: Params, folder: Path, rank: int, processes: int, game: int) -> Writer:
+    """Who records a game: its store, and its place among all the games of the collection."""
+    return Writer(
+        folder=folder,
+        store=f"process{rank}-game{game}.zarr",
+        number=rank * params.games + game,
+        count=processes * params.games,
+        games=params.games,
+        seed=params.seed,
+    )
+
+
+def the_agent(params: Params, rank: int, games: VecEnv, saved: Path | None) -> PPO:
+    """The agent of the checkpoint, or a new one."""
+    if saved is not None:
+        return saved_agent(saved / "agent.zip", games)
+    return new_agent(params.agent, games, params.seed + rank)
+
+
+def uniform(params: Params, rank: int, actions: int) -> Choose:
+    """The random policy: a pure function of (seed, process, step)."""
+    return lambda _, step: np.random.default_rng([params.seed, rank, step]).integers(
+        actions, size=params.games
+    )
+
+
+def chosen(agent: PPO, observations: dict[str, np.ndarray], step: int) -> np.ndarray:
+    """What the finished agent does: it draws from its policy, as it did in training."""
+    return agent.predict(observations)[0]
+
+
+def board(accelerator: Accelerator, episodes: Path) -> Logger:
+    """TensorBoard for the first process, silence for the others."""
+    if not accelerator.is_main_process:
+        return Logger(None, [])
+    folder = episodes.parent / "tensorboard" / episodes.name
+    return Logger(str(folder), [TensorBoardOutputFormat(str(folder))])
+
+
+def publish(
+    params: Params, facts: GameFacts, resume: Path, processes: int, folder: Path
+) -> list[Entry]:
+    """Put every process's stores under one index; returns its entries.
+
+    Raises InputError when there are too few episodes for two splits.
+    """
+    states = []
+    for own in (resume / f"{rank}-of-{processes}" for rank in range(processes)):
+        states.append(last_state(own))
+        for store in own.glob("*.zarr"):
+            # Links: should this be cut off here, the checkpoint still has its stores.
+            shutil.copytree(store, folder / store.name, copy_function=os.link)
+    entries = [entry for state in states for game in state.games for entry in game.entries]
+    if len(entries) < 2:
+        raise InputError(
+            f"params.yaml: collect.frames: {params.frames}: gave {len(entries)} episode, too few "
+            "for training and held-out ones; raise it, or lower collect.rules.episode_tics"
+        )
+    entries = split(entries, params.heldout_share)
+    write_rewards(folder / "reward.csv", states)
+    write_index(folder, Index(game=facts, entries=entries))
+    return entries
+
+
+def tell(
+    entries: list[Entry], asked: int, collection: Collection, seconds: float, episodes: Path
+) -> None:
+    """Say what was made."""
+    frames, heldout = sum(e.length for e in entries), sum(e.split == "heldout" for e in entries)
+    speed = (collection.frames - collection.first_frames) / seconds
+    print(
+        f"{episodes}: {len(entries)} episodes ({heldout} held out), {frames} frames, "
+        f"{speed:.0f} frames/s in each process"
+    )
+    first, last = collection.rewards[0], collection.rewards[-1]
+    print(
+        f"mean episode reward: {first.mean_episode_reward:.0f} up to step {first.step} "
+        f"({first.episodes} episodes), {last.mean_episode_reward:.0f} up to step {last.step} "
+        f"({last.episodes} episodes)"
+    )
+    if frames < asked:
+        print(f"warning: collect.frames: {asked} asked, {frames} recorded")
+
+
+def cli() -> None:
+    """Run from the command line: see gamengen.stage.run."""
+    run("collect", Params, main)
+
+
+if __name__ == "__main__":
+    cli()
