@@ -1,0 +1,3 @@
+"""Tests; the package settles which back end is used before any other library is imported."""
+
+import gamengen  # noqa: F401

@@ -1,0 +1,102 @@
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from gamengen import diffusion
+from gamengen.diffusion import Augmentation, NoiseSchedule
+
+
+def schedule(zero_snr: bool, spacing: str) -> NoiseSchedule:
+    return NoiseSchedule(
+        timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        zero_terminal_snr=zero_snr,
+        spacing=spacing,
+    )
+
+
+def reference(zero_snr: bool, spacing: str) -> DDIMScheduler:
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        rescale_betas_zero_snr=zero_snr,
+        timestep_spacing=spacing,
+        steps_offset=1 if spacing == "leading" else 0,
+        prediction_type="v_prediction",
+        set_alpha_to_one=True,
+        clip_sample=False,
+    )
+
+
+@pytest.mark.parametrize("zero_snr", [False, True])
+def test_alpha_bars_are_stable_diffusions(zero_snr: bool) -> None:
+    ours, theirs = schedule(zero_snr, "trailing"), reference(zero_snr, "trailing")
+    torch.testing.assert_close(ours.alpha_bars(), theirs.alphas_cumprod, atol=1e-5, rtol=1e-4)
+    assert (ours.alpha_bars()[-1] == 0) == zero_snr
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "leading"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 8, 50])
+def test_visited_timesteps_are_diffusers(spacing: str, steps: int) -> None:
+    theirs = reference(False, spacing)
+    theirs.set_timesteps(steps)
+    assert schedule(False, spacing).visits(steps) == theirs.timesteps.tolist()
+
+
+def test_too_many_steps_is_refused() -> None:
+    with pytest.raises(ValueError, match="steps: 1001"):
+        schedule(True, "trailing").visits(1001)
+
+
+def test_velocity_and_its_inverses() -> None:
+    torch.manual_seed(0)
+    x0, eps = torch.randn(2, 4, 3, 5, 5, dtype=torch.float64)
+    alpha_bar = torch.tensor([0.0, 0.2, 0.7, 1.0], dtype=torch.float64)
+    x_t, v = diffusion.add_noise(x0, eps, alpha_bar), diffusion.velocity(x0, eps, alpha_bar)
+    torch.testing.assert_close(diffusion.x0_from(v, x_t, alpha_bar), x0)
+    torch.testing.assert_close(diffusion.eps_from(v, x_t, alpha_bar), eps)
+
+
+@pytest.mark.parametrize(("zero_snr", "spacing"), [(True, "trailing"), (False, "leading")])
+def test_ddim_is_diffusers_ddim(zero_snr: bool, spacing: str) -> None:
+    """The whole trajectory of four steps, against diffusers' scheduler, from the same noise."""
+    torch.manual_seed(0)
+    ours, theirs = schedule(zero_snr, spacing), reference(zero_snr, spacing)
+    theirs.set_timesteps(4)
+    alpha_bars = ours.alpha_bars()
+    x = y = torch.randn(1, 4, 6, 6)
+    visits = ours.visits(4)
+    for i, t in enumerate(visits):
+        v = torch.tanh(x) * (1 + t / 1000)
+        w = torch.tanh(y) * (1 + t / 1000)
+        now = alpha_bars[t : t + 1]
+        # diffusers steps by a constant stride, which trailing spacing's roundings also follow here
+        then = t - 1000 // 4
+        x0, eps = diffusion.x0_from(v, x, now), diffusion.eps_from(v, x, now)
+        following = alpha_bars[then : then + 1] if then >= 0 else torch.ones(1)
+        assert i == len(visits) - 1 or then == visits[i + 1]
+        x = diffusion.ddim_step(x0, eps, following)
+        y = theirs.step(w, t, y).prev_sample
+        torch.testing.assert_close(x, y, atol=1e-4, rtol=1e-4)
+
+
+def test_buckets_of_noise_levels() -> None:
+    level = torch.tensor([0.0, 1e-4, 0.0699, 0.0701, 0.35, 0.6999, 0.7])
+    shared = Augmentation(highest=0.7, buckets=10, clean_bucket=False)
+    own = Augmentation(highest=0.7, buckets=10, clean_bucket=True)
+    assert shared.bucket(level).tolist() == [0, 0, 0, 1, 5, 9, 9]
+    assert own.bucket(level).tolist() == [0, 1, 1, 2, 6, 10, 10]
+    assert (shared.embeddings, own.embeddings) == (10, 11)
+
+
+def test_augmentation_adds_noise_of_the_level_asked_for() -> None:
+    torch.manual_seed(0)
+    augmentation = Augmentation(highest=0.7, buckets=10, clean_bucket=True)
+    context, eps = torch.ones(2, 8, 4, 32, 32), torch.randn(2, 8, 4, 32, 32)
+    noised = augmentation.apply(context, eps, torch.tensor([0.0, 0.5]))
+    assert torch.equal(noised[0], context[0])
+    assert float((noised[1] - 1).std()) == pytest.approx(0.5, rel=0.02)
+    assert float(noised[1].mean()) == pytest.approx(1.0, abs=0.02)
