@@ -1,0 +1,80 @@
+"""Every stage a TPU would run, under torch-xla on the CPU, in a process of its own."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gamengen.latents import Latents
+from tests.artifacts import make_autoencoder, make_denoiser, make_episodes, make_latents
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    episodes = make_episodes(folder / "episodes")
+    autoencoder = make_autoencoder(folder / "autoencoder")
+    latents = make_latents(folder / "latents", episodes, autoencoder)
+    make_denoiser(folder / "denoiser", latents)
+    return folder
+
+
+def run_on_xla(stage: str, paths: list[Path]) -> dict[str, list]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.xla_stage", stage, *map(str, paths)],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "PJRT_DEVICE": "CPU", "HOME": str(Path.home())},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("stage", "inputs"),
+    [
+        ("autoencoder", ["episodes"]),
+        ("train", ["latents"]),
+        ("decoder", ["episodes", "latents", "autoencoder"]),
+        ("distill", ["latents", "denoiser"]),
+    ],
+)
+def test_training_on_xla(stage: str, inputs: list[str], made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    told = run_on_xla(stage, [*(made / name for name in inputs), out])
+    assert told["device"].startswith("xla")
+    assert told["fallbacks"] == []
+    assert told["starts"] == [0, 6], "resumed where it was interrupted"
+    first, second = told["compiles"][:6], told["compiles"][6:]
+    assert first[3:] == [first[3]] * 3, f"recompiled after warm-up: {first}"
+    assert second[2:] == [second[2]] * 2, f"recompiled after warm-up: {second}"
+    with (out / "loss.csv").open() as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert len(losses) == 10
+    assert np.isfinite(losses).all()
+    if stage != "distill":  # its loss is the fake score's, on samples that change
+        assert np.mean(losses[-3:]) < np.mean(losses[:3])
+    assert (out / "diffusion_pytorch_model.safetensors").exists()
+
+
+def test_encoding_on_xla_gives_the_latents_of_the_cpu(made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "latents"
+    told = run_on_xla("encode", [made / "episodes", made / "autoencoder", out])
+    assert told["fallbacks"] == []
+    ours, theirs = Latents(out), Latents(made / "latents")
+    for entry, twin in zip(ours.entries, theirs.entries, strict=True):
+        assert entry.id == twin.id
+        np.testing.assert_allclose(
+            ours.latents(entry, 0, entry.length),
+            theirs.latents(twin, 0, twin.length),
+            atol=2e-3,
+        )
