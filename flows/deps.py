@@ -10,7 +10,7 @@ PACKAGES = ("gamengen", "stages")
 
 
 def imported_files(stage: str, root: Path = Path()) -> list[str]:
-    """Every project file that ``python -m stages.<stage>`` reads as code, sorted."""
+    """Every project file that ``python -m stages.<stage>`` runs or finds beside its code."""
     found: set[str] = set()
     waiting = [f"stages.{stage}"]
     while waiting:
@@ -19,6 +19,8 @@ def imported_files(stage: str, root: Path = Path()) -> list[str]:
         if file is None or file in found:
             continue
         found.add(file)
+        if file.endswith("__init__.py"):
+            found.update(_templates(Path(file).parent, root))
         waiting += _imports(root / file)
         waiting += [module.rsplit(".", 1)[0]] if "." in module else []  # a parent's __init__ runs
     return sorted(found)
@@ -33,6 +35,13 @@ def _imports(path: Path) -> Iterator[str]:
             assert node.module, f"{path}: relative import"
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _templates(package: Path, root: Path) -> Iterator[str]:
+    """Files of a package that are not Python: it is there to read them."""
+    for path in (root / package).iterdir():
+        if path.is_file() and path.suffix not in (".py", ".pyc"):
+            yield str(package / path.name)
 
 
 def _file(module: str, root: Path) -> str | None:

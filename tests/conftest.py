@@ -1,0 +1,97 @@
+"""A copy of the project to run things in, and the way to launch a stage."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gamengen  # noqa: F401  settles whether torch_xla may be seen, before anything imports it
+from tests.tiny import ROOT, write_params
+
+Launch = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Of a user who has nothing set up: no DVC, Prefect or git settings of their own."""
+    home = tmp_path_factory.mktemp("home")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PJRT_", "PREFECT_", "DVC_"))}
+    return kept | {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "DVC_SITE_CACHE_DIR": str(home / "dvc"),
+        "DVC_GLOBAL_CONFIG_DIR": str(home / "dvc-global"),
+        "DVC_SYSTEM_CONFIG_DIR": str(home / "dvc-system"),
+        "PREFECT_HOME": str(home / "prefect"),
+        "DO_NOT_TRACK": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@pytest.fixture
+def launch(tmp_path: Path, environment: dict[str, str]) -> Launch:
+    """Runs a stage under one or more processes, at tiny size; returns what it printed."""
+
+    def run(
+        stage: str,
+        *paths: Path,
+        changes: Mapping[str, Any] | None = None,
+        processes: int = 1,
+        **variables: str,
+    ) -> str:
+        write_params(tmp_path / "params.yaml", dict(changes or {}))
+        config = {1: "one", 2: "two"}[processes]
+        settings = {"LAUNCH": str(ROOT / f"launch/{config}.yaml"), "PYTHONPATH": str(ROOT)}
+        command = [str(ROOT / "launch/accelerate"), "-m", f"stages.{stage}", *map(str, paths)]
+        return call(command, tmp_path, environment | settings | variables)
+
+    return run
+
+
+def call(command: list[str], folder: Path, environment: Mapping[str, str]) -> str:
+    """What a command prints; it must succeed."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}"
+    return done.stdout
+
+
+def copy_project(folder: Path) -> None:
+    """The working tree as git would clone it, in a repository of its own, at tiny size."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\0")
+    results = ("dvc.lock", "metrics.json")  # of the committed numbers, not of tiny ones
+    for name in listed:
+        if name and name not in results and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    write_params(folder / "params.yaml", {})
+    for command in (
+        ["git", "init", "--quiet", "--initial-branch=main"],
+        ["git", "config", "user.name", "test"],
+        ["git", "config", "user.email", "test@example.com"],
+    ):
+        call(command, folder, os.environ)
+    commit(folder, "tiny")
+
+
+def commit(folder: Path, message: str) -> None:
+    """Commit everything that git does not ignore."""
+    call(["git", "add", "--all"], folder, os.environ)
+    call(["git", "commit", "--quiet", "--message", message], folder, os.environ)
