@@ -66,7 +66,8 @@ class SmallAutoencoder(ModelMixin, ConfigMixin):
         latent_channels: int = 8,
         fold: int = 4,
         widths: tuple[int, ...] = (64, 128),
-        blocks: int = 2,
+        encoder_blocks: int = 1,
+        decoder_blocks: int = 2,
     ) -> None:
         super().__init__()
         pixels = 3 * fold * fold
@@ -78,9 +79,9 @@ class SmallAutoencoder(ModelMixin, ConfigMixin):
         for i, width in enumerate(widths):
             if i:
                 down.append(nn.Conv2d(widths[i - 1], width, 3, stride=2, padding=1))
-            down += [Block(width) for _ in range(blocks)]
+            down += [Block(width) for _ in range(encoder_blocks)]
         for i, width in reversed(list(enumerate(widths))):
-            up += [Block(width) for _ in range(blocks)]
+            up += [Block(width) for _ in range(decoder_blocks)]
             if i:
                 up += [nn.Conv2d(width, 4 * widths[i - 1], 3, padding=1), nn.PixelShuffle(2)]
         down += [nn.SiLU(), nn.Conv2d(widths[-1], latent_channels, 3, padding=1)]

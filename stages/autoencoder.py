@@ -34,7 +34,8 @@ class Params(StageParams):
     latent_channels: PositiveInt
     fold: PositiveInt
     widths: tuple[PositiveInt, ...]
-    blocks: PositiveInt
+    encoder_blocks: PositiveInt  # per resolution
+    decoder_blocks: PositiveInt
     batch_size: PositiveInt  # over all processes
     schedule: training.Schedule
     optimizer: training.OptimizerParams
@@ -74,7 +75,13 @@ def fit(
 ) -> tuple[SmallAutoencoder, training.Training]:
     """Train the small autoencoder on frames: L1 + MSE + LPIPS."""
     torch.manual_seed(params.seed)
-    net = SmallAutoencoder(params.latent_channels, params.fold, params.widths, params.blocks)
+    net = SmallAutoencoder(
+        params.latent_channels,
+        params.fold,
+        params.widths,
+        params.encoder_blocks,
+        params.decoder_blocks,
+    )
     net = net.to(memory_format=torch.channels_last)
     model, optimizer = accelerator.prepare(net, params.optimizer.make(net.parameters()))
     net = accelerator.unwrap_model(model)

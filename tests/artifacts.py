@@ -89,7 +89,9 @@ def make_episodes(
 def make_autoencoder(folder: Path, height: int = 32, width: int = 48, seed: int = 0) -> Path:
     """An untrained autoencoder of four latent channels."""
     torch.manual_seed(seed)
-    net = SmallAutoencoder(latent_channels=4, fold=4, widths=(8,), blocks=1)
+    net = SmallAutoencoder(
+        latent_channels=4, fold=4, widths=(8,), encoder_blocks=1, decoder_blocks=1
+    )
     facts = Facts(
         kind="small",
         height=height,
