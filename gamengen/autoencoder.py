@@ -12,6 +12,7 @@ from jaxtyping import Float
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from gamengen.checkpoint import save_model
 from gamengen.errors import InputError
 
 
@@ -147,8 +148,7 @@ class Autoencoder(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write the network as a diffusers folder, and ``autoencoder.json`` beside its weights."""
-        state = {name: tensor.detach().cpu() for name, tensor in self.net.state_dict().items()}
-        self.net.save_pretrained(folder, state_dict=state)
+        save_model(self.net, folder)
         (folder / "autoencoder.json").write_text(self.facts.model_dump_json(indent=2) + "\n")
 
     @classmethod

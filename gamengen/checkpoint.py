@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from diffusers import ModelMixin
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -53,6 +54,16 @@ def load(path: Path, parts: Mapping[str, Part]) -> int:
         own = {k.removeprefix(f"{name}/"): v for k, v in values.items() if k.startswith(f"{name}/")}
         _restore(part, own, f"{path}, part {name}")
     return int(metadata["step"])
+
+
+def save_model(model: ModelMixin, folder: Path) -> None:
+    """Write a diffusers folder (config.json and safetensors) from any back end.
+
+    ``save_pretrained`` itself fails where weights live on XLA.
+    """
+    state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
+    model.save_config(folder)
+    save_file(state, folder / "diffusion_pytorch_model.safetensors", {"format": "pt"})
 
 
 def _flatten(part: Part) -> dict[str, object]:

@@ -164,9 +164,3 @@ def require_match(denoiser: Denoiser, folder: Path, latents: Latents) -> None:
                 f"{folder}/config.json: {field}: {found!r}, but {latents.folder} has {expected!r}; "
                 "train again with: dvc repro train"
             )
-
-
-def save_model(model: ModelMixin, folder: Path) -> None:
-    """Write a diffusers folder from any back end: the weights travel through the CPU."""
-    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-    model.save_pretrained(folder, state_dict=state)

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from diffusers import AutoencoderKL
 from pydantic import PositiveInt
 from tqdm import tqdm
 
@@ -118,7 +119,7 @@ def fit(
     return net, train
 
 
-def geometry(net: torch.nn.Module, kind: str, episodes: Episodes) -> Facts:
+def geometry(net: SmallAutoencoder | AutoencoderKL, kind: str, episodes: Episodes) -> Facts:
     """Facts of a network whose latents have not been measured."""
     config = net.config
     if kind == "small":
@@ -140,7 +141,10 @@ def geometry(net: torch.nn.Module, kind: str, episodes: Episodes) -> Facts:
 
 @torch.no_grad()
 def measure(
-    net: torch.nn.Module, params: Params, episodes: Episodes, accelerator: Accelerator
+    net: SmallAutoencoder | AutoencoderKL,
+    params: Params,
+    episodes: Episodes,
+    accelerator: Accelerator,
 ) -> Facts:
     """The facts, with each latent channel's mean and deviation over training frames.
 

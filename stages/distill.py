@@ -8,7 +8,8 @@ import torch
 from pydantic import Field, PositiveInt
 
 from gamengen import artifact, device, objective, training
-from gamengen.denoiser import Denoiser, load_denoiser, require_match, save_model
+from gamengen.checkpoint import save_model
+from gamengen.denoiser import Denoiser, load_denoiser, require_match
 from gamengen.distillation import (
     copy_of,
     matching_gradient,

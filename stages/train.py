@@ -7,7 +7,8 @@ import torch
 from pydantic import Field, PositiveInt
 
 from gamengen import artifact, device, objective, training
-from gamengen.denoiser import Denoiser, from_stable_diffusion, save_model, small_unet
+from gamengen.checkpoint import save_model
+from gamengen.denoiser import Denoiser, from_stable_diffusion, small_unet
 from gamengen.diffusion import Augmentation, NoiseSchedule
 from gamengen.errors import InputError
 from gamengen.latents import Latents, Window, Windows

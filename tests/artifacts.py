@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from gamengen.autoencoder import Autoencoder, Facts, SmallAutoencoder, encoder_digest, to_float
-from gamengen.denoiser import Denoiser, save_model, small_unet
+from gamengen.checkpoint import save_model
+from gamengen.denoiser import Denoiser, small_unet
 from gamengen.episodes import Entry, Episode, Episodes, EpisodeWriter, GameFacts, Index, write_index
 from gamengen.latents import LatentIndex, Latents, LatentWriter
 
