@@ -1,19 +1,30 @@
 """A denoiser as it is played: its name in the tables, how it is sampled, what it shows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from einops import rearrange
 from jaxtyping import Int64, UInt8
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from gamengen import device
+from gamengen.denoiser import Denoiser
+from gamengen.errors import InputError
 from gamengen.latents import Window
-from gamengen.sampler import Sampler
+from gamengen.sampler import Sampler, Sampling
 
 Show = Callable[[Tensor], Tensor]  # latents -> 8-bit pictures
 Progress = Callable[[int], object]  # is told how many network passes over one latent were made
+
+
+class Guidance(BaseModel, frozen=True, extra="forbid"):
+    """How a model is sampled, but for its steps."""
+
+    guidance: float = Field(ge=1)  # on past frames; 1 is none
+    context_noise: float = Field(ge=0)
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,42 @@ class Model:
         """Network passes per predicted latent; guidance doubles them."""
         sampling = self.sampler.sampling
         return sampling.steps * (1 if sampling.guidance == 1.0 else 2)
+
+
+def student(net: Denoiser, settings: Guidance) -> Model:
+    """The one-step student."""
+    return _model("student", net, settings, 1)
+
+
+def teachers(net: Denoiser, settings: Guidance, steps: Sequence[int]) -> list[Model]:
+    """The denoiser, sampled in each number of steps.
+
+    Raises InputError where it has fewer timesteps, or was trained with less context noise.
+    """
+    return [_model(f"steps_{count}", net, settings, count) for count in steps]
+
+
+def _model(name: str, net: Denoiser, settings: Guidance, steps: int) -> Model:
+    if steps > net.schedule.timesteps:
+        raise InputError(
+            f"params.yaml: evaluate: teacher_steps: {steps}: the denoiser has "
+            f"{net.schedule.timesteps} timesteps"
+        )
+    if settings.context_noise > net.augmentation.highest:
+        raise InputError(
+            f"params.yaml: evaluate: context_noise: {settings.context_noise}: {name} was trained "
+            f"with at most {net.augmentation.highest}"
+        )
+    return Model(name, Sampler(net, Sampling(steps, settings.guidance, settings.context_noise)))
+
+
+def require_same_context(teacher: Denoiser, pupil: Denoiser, denoiser: Path, student: Path) -> None:
+    """Raise InputError unless both see equally far back."""
+    if teacher.context_frames != pupil.context_frames:
+        raise InputError(
+            f"{student}/config.json: context_frames: {pupil.context_frames}, but {denoiser} has "
+            f"{teacher.context_frames}; distill again with: dvc repro distill"
+        )
 
 
 def predict(model: Model, window: Window, *seeds: int) -> Tensor:

@@ -1,61 +1,99 @@
-"""N processes measure N shards: who does which batch, and how results come together."""
+"""Measurements in batches: N processes share them, and an interrupted run goes on from them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from accelerate import Accelerator
+from tqdm import tqdm
 
-Item = TypeVar("Item")
+from gamengen.metrics.heldout import Place
+from gamengen.metrics.model import Progress
+
 Table = dict[str, np.ndarray]
+Batch = Sequence[Place]
 
 
-class Shards:
-    """Splits batches over processes by rank and merges their tables through files.
+@dataclass(frozen=True)
+class Job:
+    """One measurement: ``measure(number, batch, progress)`` gives a batch's rows.
 
-    ``folder`` must be seen by every process.
+    What it gives must depend on the batch's number and places alone, so that it does not
+    matter which process takes it, or when.
     """
 
-    def __init__(self, folder: Path, accelerator: Accelerator) -> None:
-        self.folder, self.accelerator = folder, accelerator
-        self.rank, self.count = accelerator.process_index, accelerator.num_processes
-        folder.mkdir(parents=True, exist_ok=True)
+    name: str
+    batches: Sequence[Batch]
+    passes: int  # network passes per place, for the time left
+    measure: Callable[[int, Batch, Progress], Table]
 
-    def mine(self, batches: Sequence[Item]) -> Iterator[tuple[int, Item]]:
-        """This process's batches, with their numbers."""
-        for number in range(self.rank, len(batches), self.count):
-            yield number, batches[number]
 
-    def gather(self, name: str, tables: Mapping[int, Table], rows: int) -> Table:
-        """One table of all processes' rows, in the order of the batches.
+def run(jobs: Sequence[Job], folder: Path, accelerator: Accelerator) -> dict[str, Table]:
+    """Every job's table, in the order of its batches.
 
-        Raises RuntimeError when their number is not ``rows``.
-        """
-        numbered = [t | {"_batch": np.full(_length(t), n)} for n, t in tables.items()]
-        np.savez(self._file(name, self.rank), **join(numbered))  # type: ignore[arg-type]
-        self.accelerator.wait_for_everyone()
-        table = join([part for rank in range(self.count) if (part := self._read(name, rank))])
-        found = _length(table) if table else 0
-        if found != rows:
-            raise RuntimeError(f"{self.folder}/{name}: {found} rows gathered, expected {rows}")
-        order = np.argsort(table.pop("_batch"), kind="stable")
-        return {key: column[order] for key, column in table.items()}
-
-    def _file(self, name: str, rank: int) -> Path:
-        return self.folder / f"{name}-{rank}.npz"
-
-    def _read(self, name: str, rank: int) -> Table:
-        with np.load(self._file(name, rank)) as file:  # allow_pickle is off
-            return {key: file[key] for key in file.files}
+    Each process takes every N-th batch and writes its rows to ``folder``, which all must see;
+    what lies there already is not measured again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rank, count = accelerator.process_index, accelerator.num_processes
+    todo = [
+        (job, number, batch)
+        for job in jobs
+        for number, batch in enumerate(job.batches)
+        if number % count == rank and not _file(folder, job, number).exists()
+    ]
+    with tqdm(
+        total=sum(len(batch) * job.passes for job, _, batch in todo),
+        unit="pass",
+        disable=rank != 0,
+        mininterval=5,
+        dynamic_ncols=True,
+    ) as bar:
+        for job, number, batch in todo:
+            bar.set_description(job.name.replace("_", " "), refresh=False)
+            _save(_file(folder, job, number), job.measure(number, batch, bar.update))
+    accelerator.wait_for_everyone()
+    return {job.name: _gather(folder, job) for job in jobs}
 
 
 def join(tables: Sequence[Table]) -> Table:
-    """Tables with the same columns, one below the other."""
-    if not tables:
-        return {}
-    return {key: np.concatenate([table[key] for table in tables]) for key in tables[0]}
+    """Tables one below the other; a column that only the first ones have stays shorter."""
+    names = dict.fromkeys(name for table in tables for name in table)
+    return {
+        name: np.concatenate([table[name] for table in tables if name in table]) for name in names
+    }
 
 
-def _length(table: Table) -> int:
-    return len(next(iter(table.values())))
+def _gather(folder: Path, job: Job) -> Table:
+    tables = []
+    for number, batch in enumerate(job.batches):
+        with np.load(_file(folder, job, number)) as file:  # allow_pickle is off
+            tables.append({name: file[name] for name in file.files})
+        found = max(len(column) for column in tables[-1].values())
+        if found != len(batch):
+            raise RuntimeError(
+                f"{_file(folder, job, number)}: {found} rows, its batch has {len(batch)}"
+            )
+    return join(tables)
+
+
+def _file(folder: Path, job: Job, number: int) -> Path:
+    return folder / f"{job.name}-{number}.npz"
+
+
+def _save(path: Path, table: Table) -> None:
+    beside = path.with_suffix(".partial")
+    with beside.open("wb") as file:
+        np.savez(file, **table)  # type: ignore[arg-type]
+    os.replace(beside, path)
+
+
+def under(group: str, table: Table) -> Table:
+    """The columns ``<group>/<name>`` of a table, by name."""
+    return {
+        name.removeprefix(f"{group}/"): column
+        for name, column in table.items()
+        if name.startswith(f"{group}/")
+    }

@@ -1,6 +1,8 @@
 """From tables of measurements to metrics.json and the CSV files that ``dvc plots`` draws."""
 
 import csv
+import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import numpy as np
 
 from gamengen.metrics import fvd, obedience
 from gamengen.metrics.estimate import estimate
+from gamengen.metrics.heldout import Heldout
 from gamengen.metrics.shards import Table
 
 Nested = dict[str, Any]
@@ -92,27 +95,38 @@ def fvd_distances(table: Table | None, names: Sequence[str]) -> Nested:
     return found | {"fvd_videos": len(table["real/16"])}
 
 
-def actions(
-    real: Mapping[str, obedience.Recorded | None], replays: Mapping[str, Table], width: int
-) -> Nested:
+def actions(held: Heldout, tables: Mapping[int, Table], most: int) -> Nested:
     """Per action: the usual shift, pixels to the right a frame, and the share that moves so."""
+    if not tables:
+        return {"reason": "not measured: evaluate.actions.starts is 0"}
+    game = held.latents.game
     out: Nested = {}
-    for name, found in real.items():
-        if found is None:
-            out[name] = {"reason": f"recorded fewer than {obedience.FEWEST} times in a row"}
+    for action, table in tables.items():
+        told: Nested = {}
+        out[game.action_names[action]] = told
+        real = obedience.recorded(held, action, most)
+        if real is None:
+            told["reason"] = f"recorded at fewer than {obedience.FEWEST} held-out frames in a row"
             continue
-        shifts, episodes = obedience.flatten(replays[name])
-        out[name] = {
-            "shift_real": round(found.usual, 2),
-            "shift_student": round(float(np.median(shifts)), 2),
-            "frames_real": len(found.shifts),
-            "frames_student": len(shifts),
-        }
-        alike = obedience.moves_alike(found.shifts, found.usual, width)
-        put(out[name], "alike_real", alike, found.episodes, 3)
-        alike = obedience.moves_alike(shifts, found.usual, width)
-        put(out[name], "alike_student", alike, episodes, 3)
+        shifts, episodes = obedience.flatten(table)
+        told["shift_real"] = round(real.usual, 2)
+        told["shift_student"] = round(float(np.median(shifts)), 2)
+        told["frames_real"], told["frames_student"] = len(real.shifts), len(shifts)
+        for name, values, groups in (
+            ("alike_real", real.shifts, real.episodes),
+            ("alike_student", shifts, episodes),
+        ):
+            alike = obedience.moves_alike(values, real.usual, game.width)
+            put(told, name, alike, groups, 3)
     return out
+
+
+def write_metrics(path: Path, told: Nested) -> None:
+    """Write metrics.json whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".partial-{path.name}")
+    beside.write_text(json.dumps(told, indent=2) + "\n")
+    os.replace(beside, path)
 
 
 def in_words(told: Nested) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gamengen.metrics.heldout import Heldout, Place
 from gamengen.metrics.model import Model, Progress, predict
-from gamengen.metrics.picture import PictureDistance
+from gamengen.metrics.picture import PictureDistance, psnr
 from gamengen.metrics.shards import Table
 
 
@@ -42,3 +42,15 @@ def measure(
         for metric, values in distance(shown, pictures["real"]).items():
             table[f"{name}/{metric}"] = values
     return table
+
+
+def first_moving(held: Heldout, places: Sequence[Place], below: float, count: int) -> list[Place]:
+    """The first places at which copying the last frame has a PSNR ``below`` so many dB."""
+    found: list[Place] = []
+    for place in places:
+        if len(found) == count:
+            break
+        pair = held.pixels(place, -1, 1)
+        if psnr(pair[:1], pair[1:])[0] < below:
+            found.append(place)
+    return found

@@ -14,17 +14,24 @@ from markupsafe import Markup
 from gamengen.episodes import GameFacts
 from gamengen.report import charts, pictures, words
 
-EXAMPLES = 4
 TICS_PER_SECOND = 35
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Where a shown rollout begins, and the recorded actions it was given."""
+
+    episode: str
+    frame: int
+    actions: list[int]
 
 
 @dataclass(frozen=True)
 class Findings:
     """What the evaluate stage found, ready to be shown.
 
-    ``curves`` holds ``[rollouts, frames]`` under ``<model>/<metric>``; ``examples`` pictures
-    ``[k, h, w, 3]`` of moving frames and ``videos`` ``[k, n, h, w, 3]`` of the shown rollouts by
-    name, with ``real``, and under ``actions`` the indices of the recorded actions ``[k, n]``.
+    ``examples`` holds pictures ``[k, h, w, 3]`` of moving frames, and ``videos`` the shown
+    rollouts ``[k, n, h, w, 3]``, by name, with ``real`` and the baselines.
     """
 
     told: dict[str, Any]  # the content of metrics.json
@@ -35,7 +42,7 @@ class Findings:
     curves: list[dict[str, Any]]  # per step, the columns of autoregressive.csv
     examples: dict[str, np.ndarray]
     videos: dict[str, np.ndarray]
-    shown: list[tuple[str, int]]  # episode and first frame of each shown rollout
+    shown: list[Shown]
 
     @property
     def seconds(self) -> float:
@@ -52,15 +59,15 @@ def write(folder: Path, found: Findings) -> None:
     """Write ``filmstrips/*.png``, ``one_frame_ahead.png``, ``rollout.mp4`` and ``index.html``."""
     (folder / "filmstrips").mkdir()
     strips = []
-    for rank, (episode, frame) in enumerate(found.shown):
+    for rank, shown in enumerate(found.shown):
         videos = {name: found.videos[name][rank] for name in ["real", *found.models]}
         path = folder / "filmstrips" / f"{rank + 1}.png"
         pictures.filmstrip(videos, ["real", *found.models], found.seconds).save(path)
-        strips.append((path, f"Episode {episode}, from frame {frame}."))
-    if len(found.examples["real"]):
-        sheet = pictures.examples(found.examples, found.forced, EXAMPLES)
+        strips.append((path, f"Episode {shown.episode}, from frame {shown.frame}."))
+    if found.examples:
+        sheet = pictures.examples(found.examples, found.forced)
         sheet.save(folder / "one_frame_ahead.png")
-    actions = [[found.game.action_names[a] for a in row] for row in found.videos["actions"]]
+    actions = [[found.game.action_names[a] for a in shown.actions] for shown in found.shown]
     rate = Fraction(TICS_PER_SECOND, found.game.tics_per_frame)
     frames = pictures.video_frames(found.videos, ["real", *found.models], actions, found.seconds)
     pictures.write_video(folder / "rollout.mp4", frames, rate)
@@ -84,7 +91,7 @@ def render(folder: Path, found: Findings, strips: list[tuple[Path, str]]) -> str
         video=_inline(folder / "rollout.mp4", "video/mp4"),
         strips=[(_inline(path, "image/png"), caption) for path, caption in strips],
         ahead=_inline(ahead, "image/png") if ahead.exists() else None,
-        examples=min(EXAMPLES, len(found.examples["real"])),
+        examples=len(found.examples.get("real", [])),
         curves=[(title, rollout_chart(found, metric, unit)) for title, metric, unit in CURVES],
         dots=[(title, steps_chart(found, metric)) for title, metric, _ in CURVES],
         style=style,

@@ -45,7 +45,7 @@ def sheet(
         draw.text((margin + column * (width + GAP), 3), head, FAINT, font)
     for row, pictures in enumerate(rows):
         top = 20 + row * (height + GAP)
-        draw.text((7, top + height // 2 - 7), labels[row] if labels else "", INK, font)
+        draw.text((7, top + height // 2 - 7), labels[row], INK, font)
         for column, picture in enumerate(pictures):
             big = Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST)
             canvas.paste(big, (margin + column * (width + GAP), top))
@@ -53,13 +53,14 @@ def sheet(
 
 
 def examples(
-    pictures: dict[str, UInt8[np.ndarray, "k h w 3"]], names: Sequence[str], most: int
+    pictures: dict[str, UInt8[np.ndarray, "k h w 3"]], names: Sequence[str]
 ) -> Image.Image:
     """One row per predicted frame: the frame before it, the real one, then every name."""
     columns = ["copy_last", "real", *[name for name in names if name != "copy_last"]]
     heads = ["last real frame", "real next frame", *map(name_in_words, columns[2:])]
-    count = min(most, len(pictures["real"]))
-    return sheet([[pictures[name][i] for name in columns] for i in range(count)], [""], heads)
+    count = len(pictures["real"])
+    rows = [[pictures[name][i] for name in columns] for i in range(count)]
+    return sheet(rows, [""] * count, heads)
 
 
 def video_frames(
