@@ -17,9 +17,13 @@ from gamengen.errors import InputError
 
 TICS_PER_SECOND = vizdoom.DEFAULT_TICRATE
 NOTHING = "NOTHING"
-VARIABLES = [
-    *("HEALTH", "ARMOR", "DEAD", "DEATHCOUNT", "HITS_TAKEN", "DAMAGE_TAKEN"),
+# ViZDoom counts deaths on through all episodes, the others from each one's start.
+COUNTERS = [
+    *("DEATHCOUNT", "HITS_TAKEN", "DAMAGE_TAKEN"),
     *("HITCOUNT", "KILLCOUNT", "ITEMCOUNT", "SECRETCOUNT"),
+]
+VARIABLES = [
+    *("HEALTH", "ARMOR", "DEAD", *COUNTERS),
     # The four kinds of ammunition, each by the slot of a weapon that fires it.
     *("AMMO2", "AMMO3", "AMMO5", "AMMO6"),
     *("SELECTED_WEAPON", "SELECTED_WEAPON_AMMO", *(f"WEAPON{slot}" for slot in range(1, 8))),
@@ -103,8 +107,9 @@ def button_combinations(buttons: Sequence[str], most: int) -> list[tuple[str, ..
 class Game:
     """Doom, one episode after another: ``start`` it with a seed, then ``step`` by step.
 
-    After each call ``variables`` and ``over`` tell of the frame that was returned, and
-    ``automap`` where it was asked for. The same seed and actions give the same frames.
+    After each call ``variables`` (counters begin at 0) and ``over`` tell of the frame that was
+    returned, and ``automap`` where it was asked for. The same seed and actions give the same
+    frames.
     """
 
     def __init__(self, facts: GameFacts, automap: bool = False) -> None:
@@ -128,7 +133,11 @@ class Game:
         self.over = None
         self.game.set_seed(seed)
         self.game.new_episode()
-        return self._see()
+        self.counted: Mapping[str, float] = {}
+        frame = self._see()
+        self.counted = {name: self.variables[name] for name in COUNTERS if name in self.columns}
+        self._read_variables()
+        return frame
 
     def step(self, action: int) -> UInt8[np.ndarray, "h w 3"]:
         """Hold an action for ``tics_per_frame`` tics, one by one; returns the frame after them.
@@ -180,7 +189,8 @@ class Game:
 
     def _read_variables(self) -> None:
         read = self.game.get_game_variable
-        self.variables = {name: read(column) for name, column in self.columns.items()}
+        now = {name: read(column) for name, column in self.columns.items()}
+        self.variables = now | {name: now[name] - since for name, since in self.counted.items()}
 
     def _launch(self) -> None:
         # The engine writes _vizdoom.ini and _vizdoom/ into the folder in which it is started.
@@ -194,6 +204,7 @@ class Game:
                 vizdoom.ViZDoomErrorException,
                 vizdoom.ViZDoomUnexpectedExitException,
             ) as error:
+                self.close()
                 raise InputError(
                     f"params.yaml: collect.scenario: {self.facts.scenario!r}: ViZDoom cannot "
                     f"start it: {error}"

@@ -95,66 +95,76 @@ class EpisodeWriter:
 
     def __init__(self, path: Path, game: GameFacts, rows: int = 0) -> None:
         self.path, self.game = path, game
-        self.waiting: list[Episode] = []
+        self.waiting: list[dict[str, np.ndarray]] = []
         self.rows = rows
-        self.group = zarr.open_group(path, mode="a")
-        for name, (shape, kind) in self._columns().items():
-            if name not in self.group:
-                self._create(name, shape, kind)
-            if self._column(name).shape[0] < rows:
+        group = zarr.open_group(path, mode="a")
+        self.columns: dict[str, Any] = {}
+        for name, (shape, kind) in self._kinds().items():
+            if name not in group:
+                _create(group, name, shape, kind)
+            column = self.columns[name] = group[name]
+            if column.shape[0] < rows:
                 raise InputError(
-                    f"{path}/{name}: holds {self._column(name).shape[0]} rows, its checkpoint says "
+                    f"{path}/{name}: holds {column.shape[0]} rows, its checkpoint says "
                     f"{rows}: truncated; delete {path.parent} to collect again"
                 )
-            self._column(name).resize((rows, *shape))
+            column.resize((rows, *shape))
 
     def append(self, episode: Episode) -> int:
         """Add an episode; returns the row at which it starts."""
-        start = self.rows + sum(len(e) for e in self.waiting)
-        self.waiting.append(episode)
-        if sum(len(e) for e in self.waiting) >= ROWS_PER_SHARD:
-            self.flush()
+        start = self.rows + self._waiting_rows()
+        self.waiting.append(self._parts(episode))
+        # Up to the end of a shard and no further: a shard written twice is read and packed again.
+        whole = (self.rows + self._waiting_rows()) // ROWS_PER_SHARD * ROWS_PER_SHARD
+        if whole > self.rows:
+            self._write(whole - self.rows)
         return start
 
     def flush(self) -> None:
         """Write everything that waits."""
-        if not self.waiting:
-            return
-        columns = {"frames": [e.frames for e in self.waiting]}
-        columns["actions"] = [e.actions for e in self.waiting]
-        columns["rewards"] = [e.rewards for e in self.waiting]
-        for name in self.game.variables:
-            columns[f"variables/{name}"] = [e.variables[name] for e in self.waiting]
-        added = sum(len(e) for e in self.waiting)
-        for name, parts in columns.items():
-            column = self._column(name)
-            column.resize((self.rows + added, *column.shape[1:]))
-            column[self.rows :] = np.concatenate(parts)
-        self.rows += added
-        self.waiting = []
+        if self.waiting:
+            self._write(self._waiting_rows())
 
-    def _columns(self) -> dict[str, tuple[tuple[int, ...], str]]:
+    def _write(self, count: int) -> None:
+        rest: dict[str, np.ndarray] = {}
+        for name in self.waiting[0]:
+            rows = np.concatenate([parts[name] for parts in self.waiting])
+            column = self.columns[name]
+            column.resize((self.rows + count, *column.shape[1:]))
+            column[self.rows :] = rows[:count]
+            rest[name] = rows[count:].copy()
+        self.rows += count
+        self.waiting = [rest] if len(rest["actions"]) else []
+
+    def _waiting_rows(self) -> int:
+        return sum(len(parts["actions"]) for parts in self.waiting)
+
+    def _parts(self, episode: Episode) -> dict[str, np.ndarray]:
+        parts = {"frames": episode.frames, "actions": episode.actions, "rewards": episode.rewards}
+        return parts | {
+            f"variables/{name}": episode.variables[name] for name in self.game.variables
+        }
+
+    def _kinds(self) -> dict[str, tuple[tuple[int, ...], str]]:
         game = self.game
-        columns: dict[str, tuple[tuple[int, ...], str]] = {
+        kinds: dict[str, tuple[tuple[int, ...], str]] = {
             "frames": ((game.height, game.width, 3), "uint8"),
             "actions": ((), "int32"),
             "rewards": ((), "float32"),
         }
-        return columns | {f"variables/{name}": ((), "float32") for name in game.variables}
+        return kinds | {f"variables/{name}": ((), "float32") for name in game.variables}
 
-    def _create(self, name: str, shape: tuple[int, ...], kind: str) -> None:
-        frames = name == "frames"
-        self.group.create_array(
-            name,
-            shape=(0, *shape),
-            chunks=(FRAMES_PER_CHUNK if frames else NUMBERS_PER_CHUNK, *shape),
-            shards=(ROWS_PER_SHARD, *shape) if frames else None,
-            dtype=kind,
-            compressors=BloscCodec(cname="lz4", clevel=1) if frames else None,
-        )
 
-    def _column(self, name: str) -> Any:
-        return self.group[name]
+def _create(group: zarr.Group, name: str, shape: tuple[int, ...], kind: str) -> None:
+    frames = name == "frames"
+    group.create_array(
+        name,
+        shape=(0, *shape),
+        chunks=(FRAMES_PER_CHUNK if frames else NUMBERS_PER_CHUNK, *shape),
+        shards=(ROWS_PER_SHARD, *shape) if frames else None,
+        dtype=kind,
+        compressors=BloscCodec(cname="lz4", clevel=1) if frames else None,
+    )
 
 
 class Episodes:

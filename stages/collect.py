@@ -6,11 +6,11 @@ import time
 from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from accelerate import Accelerator
-from pydantic import Field
+from pydantic import Field, model_validator
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from stable_baselines3.common.vec_env import VecEnv
@@ -44,6 +44,29 @@ class Params(StageParams):
     rules: Rules
     agent: AgentSettings
     checkpoint_every: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.action_tics % self.tics_per_frame:
+            raise ValueError(
+                f"action_tics {self.action_tics} must be a multiple of tics_per_frame "
+                f"{self.tics_per_frame}: an action begins at a frame"
+            )
+        if self.policy == "random":
+            return self
+        steps, rollout = self.agent.training_steps, self.agent.rollout_steps * self.games
+        if rollout % self.agent.batch_size:
+            raise ValueError(
+                f"agent.batch_size {self.agent.batch_size} must divide agent.rollout_steps * "
+                f"games = {rollout}"
+            )
+        trained_on = steps * self.action_tics // self.tics_per_frame
+        if trained_on >= self.frames:
+            raise ValueError(
+                f"frames {self.frames} must be more than the {trained_on} that "
+                f"{steps} training steps make, to leave some to the finished agent"
+            )
+        return self
 
 
 def main(params: Params, episodes: Path) -> None:
