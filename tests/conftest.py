@@ -20,7 +20,8 @@ Launch = Callable[..., str]
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Of a user who has nothing set up: no DVC, Prefect or git settings of their own."""
     home = tmp_path_factory.mktemp("home")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PJRT_", "PREFECT_", "DVC_"))}
+    theirs = ("PJRT_", "PREFECT_", "DVC_", "USE_TORCH_XLA", "LAUNCH")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(theirs)}
     return kept | {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "DVC_SITE_CACHE_DIR": str(home / "dvc"),

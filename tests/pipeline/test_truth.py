@@ -98,7 +98,7 @@ def test_every_wrong_key_of_every_section_is_named_at_once(tmp_path: Path) -> No
 def test_section_without_a_stage_is_named(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     write_params(path, {"trian": {"seed": 1}})
-    with pytest.raises(InputError, match="trian: no stage has this name.*train"):
+    with pytest.raises(InputError, match=r"trian: no stage has this name.*train"):
         check_params(STAGES, path)
 
 

@@ -1,0 +1,52 @@
+"""launch/accelerate starts a process, several, or XLA, as the environment says."""
+
+import os
+from pathlib import Path
+
+from tests.conftest import call
+from tests.tiny import ROOT
+
+PROBE = """
+import os
+import stages
+import torch
+from gamengen import device
+
+def cli():
+    accelerator = device.start()
+    where, rank = accelerator.device, accelerator.process_index
+    mean = device.average(torch.tensor(float(rank), device=where), accelerator)
+    print("probe", where.type, rank, "of", accelerator.num_processes, mean, flush=True)
+    device.stop()
+
+if __name__ == "__main__":
+    cli()
+"""
+
+
+def probe(folder: Path, environment: dict[str, str]) -> list[str]:
+    (folder / "probe.py").write_text(PROBE)
+    settings = {"PYTHONPATH": str(ROOT), "LAUNCH": str(ROOT / "launch/one.yaml")} | environment
+    log = call([str(ROOT / "launch/accelerate"), "-m", "probe"], folder, settings)
+    assert "were not passed to `accelerate launch`" not in log
+    return sorted(line for line in log.splitlines() if line.startswith("probe"))
+
+
+def test_one_process_without_xla_though_torch_xla_is_installed(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    assert probe(tmp_path, environment) == ["probe cpu 0 of 1 0.0"]
+
+
+def test_two_processes_know_of_each_other(tmp_path: Path, environment: dict[str, str]) -> None:
+    two = environment | {"LAUNCH": str(ROOT / "launch/two.yaml")}
+    assert probe(tmp_path, two) == ["probe cpu 0 of 2 0.5", "probe cpu 1 of 2 0.5"]
+
+
+def test_xla_when_pjrt_device_is_set(tmp_path: Path, environment: dict[str, str]) -> None:
+    xla = {"PJRT_DEVICE": "CPU", "LAUNCH": str(ROOT / "launch/tpu.yaml")}
+    assert probe(tmp_path, environment | xla) == ["probe xla 0 of 1 0.0"]
+
+
+def test_launcher_is_a_program() -> None:
+    assert os.access(ROOT / "launch/accelerate", os.X_OK)
