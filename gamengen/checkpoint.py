@@ -79,7 +79,9 @@ def _restore(part: Part, values: dict[str, object], where: str) -> None:
         for name, value in values.items():
             index, key = name.split("/", 1)
             slots.setdefault(int(index), {})[key] = value
-        part.load_state_dict({"state": slots, "param_groups": part.state_dict()["param_groups"]})
+        # Accelerate's wrapper would send Adam's step counts to XLA, to be read back at each step.
+        inner = getattr(part, "optimizer", part)
+        inner.load_state_dict({"state": slots, "param_groups": part.state_dict()["param_groups"]})
         return
     target = part.state_dict() if isinstance(part, nn.Module) else part
     if target.keys() != values.keys():

@@ -6,10 +6,12 @@ from typing import Any
 import torch
 from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
 from diffusers.configuration_utils import register_to_config
-from einops import rearrange
+from diffusers.models.upsampling import Upsample2D
+from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from gamengen import diffusion
 from gamengen.diffusion import Augmentation, NoiseSchedule
 from gamengen.episodes import GameFacts
 from gamengen.errors import InputError
@@ -20,9 +22,14 @@ class Denoiser(ModelMixin, ConfigMixin):
     """Predicts the velocity of the next latent from past latents and past actions (§3.2).
 
     Past latents are concatenated to the noised target in channels; past actions are learned
-    embeddings, with learned positions, that the U-Net attends to; the noise level of the
-    context is a class embedding. Everything a later stage must know is in its config.
+    embeddings, with learned positions, that the U-Net attends to, and with ``actions_in_time``
+    they also join the time embedding; the noise level of the context is a class embedding. With
+    ``residual_std`` the network predicts only what the last frame does not tell (see
+    ``_expected``). Everything a later stage must know is in its config.
     """
+
+    alpha_bars: Tensor
+    levels: Tensor
 
     @register_to_config
     def __init__(
@@ -34,6 +41,8 @@ class Denoiser(ModelMixin, ConfigMixin):
         schedule: dict[str, Any],
         augmentation: dict[str, Any],
         network: dict[str, Any],
+        actions_in_time: bool,
+        residual_std: float | None,
     ) -> None:
         super().__init__()
         self.game = GameFacts.model_validate(game)
@@ -49,9 +58,26 @@ class Denoiser(ModelMixin, ConfigMixin):
             in_channels=channels * (context_frames + 1),
             out_channels=channels,
             num_class_embeds=self.augmentation.embeddings + 1,
+            time_cond_proj_dim=network["cross_attention_dim"] if actions_in_time else None,
         )
+        for module in self.unet.modules():
+            if isinstance(module, Upsample2D):
+                module.interpolate = False
+                module.conv.register_forward_pre_hook(_upsampled)
         self.actions = nn.Embedding(len(self.game.actions) + 1, network["cross_attention_dim"])
         self.positions = nn.Parameter(torch.randn(context_frames, network["cross_attention_dim"]))
+        self.register_buffer("alpha_bars", self.schedule.alpha_bars(), persistent=False)
+        levels = torch.cat([self.augmentation.levels(), torch.zeros(1)])
+        self.register_buffer("levels", levels, persistent=False)
+        if residual_std is not None:
+            nn.init.zeros_(self.unet.conv_out.weight)
+            nn.init.zeros_(self.unet.conv_out.bias)
+        self.history = None
+        if actions_in_time:
+            # One embedding per (position, action): their sum is a linear map of the history.
+            entries = context_frames * (len(self.game.actions) + 1)
+            self.history = nn.Embedding(entries, network["cross_attention_dim"])
+            nn.init.normal_(self.history.weight, std=context_frames**-0.5)
 
     @property
     def dropped(self) -> int:
@@ -70,9 +96,50 @@ class Denoiser(ModelMixin, ConfigMixin):
         past = rearrange(context, "b l c h w -> b (l c) h w")
         tokens = self.actions(actions) + self.positions
         out = self.unet(
-            torch.cat([x_t, past], 1), t, tokens, class_labels=level_class, return_dict=False
+            torch.cat([x_t, past], 1),
+            t,
+            tokens,
+            class_labels=level_class,
+            timestep_cond=self._history(actions),
+            return_dict=False,
         )
-        return out[0]
+        if self.config["residual_std"] is None:
+            return out[0]
+        expected, deviation = self._expected(x_t, t, context[:, -1], level_class)
+        return expected + deviation * out[0]
+
+    def _expected(
+        self,
+        x_t: Float[Tensor, "b c h w"],
+        t: Int64[Tensor, " b"],
+        last: Float[Tensor, "b c h w"],
+        level_class: Int64[Tensor, " b"],
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of ``v`` if the next latent were Gaussian around the last one.
+
+        Its variance is that of one frame's change, measured on the training data. A last frame
+        noised to a level is shrunk to its expectation first; a dropped one says nothing, and
+        leaves a unit Gaussian.
+        """
+        noise = self.levels[level_class].square()
+        change = self.config["residual_std"] ** 2 + noise / (1 + noise)
+        variance = torch.where(level_class == self.dropped, 1.0, change)
+        mean = last / diffusion.over(1 + noise, last)
+        return diffusion.gaussian_velocity(x_t, mean, variance, self.alpha_bars[t])
+
+    def _history(self, actions: Int64[Tensor, "b l"]) -> Float[Tensor, "b d"] | None:
+        if self.history is None:
+            return None
+        position = torch.arange(self.context_frames, device=actions.device)
+        return self.history(position * (len(self.game.actions) + 1) + actions).sum(1)
+
+
+def _upsampled(conv: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+    """Nearest-neighbour upsampling by copying, which XLA compiles on every device.
+
+    torch_xla lowers the gradient of ``interpolate`` for TPUs alone.
+    """
+    return (repeat(args[0], "b c h w -> b c (h 2) (w 2)").contiguous(),)
 
 
 def drop_context(
@@ -97,7 +164,12 @@ def small_unet(widths: list[int], attention_dim: int, layers: int, head_dim: int
         "cross_attention_dim": attention_dim,
         "attention_head_dim": [max(1, width // head_dim) for width in widths],
         "norm_num_groups": 8,
+        "resnet_time_scale_shift": "scale_shift",
     }
+
+
+# Layers that Stable Diffusion's U-Net lacks.
+NEW = ("class_embedding", "time_embedding.cond_proj")
 
 
 def from_stable_diffusion(source: str, **facts: Any) -> Denoiser:
@@ -123,7 +195,13 @@ def from_stable_diffusion(source: str, **facts: Any) -> Denoiser:
             f"train.unet.source: {source!r} denoises {old.config['in_channels']} channels, the "
             f"latents have {channels}: use the autoencoder it was trained with"
         )
-    inherited = ("in_channels", "out_channels", "sample_size", "num_class_embeds")
+    inherited = (
+        "in_channels",
+        "out_channels",
+        "sample_size",
+        "num_class_embeds",
+        "time_cond_proj_dim",
+    )
     config = {k: v for k, v in old.config.items() if not k.startswith("_") and k not in inherited}
     denoiser = Denoiser(network=config, **facts)
     weights = old.state_dict()
@@ -131,7 +209,7 @@ def from_stable_diffusion(source: str, **facts: Any) -> Denoiser:
     conv_in[:, :channels] = weights["conv_in.weight"]
     weights["conv_in.weight"] = conv_in
     missing, unexpected = denoiser.unet.load_state_dict(weights, strict=False)
-    if unexpected or any(not name.startswith("class_embedding") for name in missing):
+    if unexpected or any(not name.startswith(NEW) for name in missing):
         raise InputError(
             f"train.unet.source: {source!r}: weights do not fit: {unexpected or missing}"
         )

@@ -80,7 +80,8 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 def average(value: Tensor, accelerator: Accelerator) -> float:
     """Mean over processes of a scalar, as a Python number: the one place a loss is read."""
-    return float(accelerator.reduce(value.detach(), "mean"))
+    # By way of the CPU: float() of a tensor on XLA falls back to an uncompiled kernel.
+    return float(accelerator.reduce(value.detach(), "mean").cpu())
 
 
 def generator(*seeds: int) -> torch.Generator:

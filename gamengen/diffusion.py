@@ -84,6 +84,21 @@ def ddim_step(x0: Tensor, eps: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor
     return add_noise(x0, eps, alpha_bar)
 
 
+def gaussian_velocity(
+    x_t: Tensor, mean: Tensor, variance: Tensor, alpha_bar: Float[Tensor, " b"]
+) -> tuple[Tensor, Tensor]:
+    """Expectation and deviation of ``v`` at ``x_t`` if ``x0`` were Gaussian.
+
+    With ``d = alpha_bar * variance + 1 - alpha_bar`` the expectation is
+    ``sqrt(1 - alpha_bar) (sqrt(alpha_bar) (1 - variance) x_t - mean) / d`` and the deviation
+    ``sqrt(variance / d)``: finite at every noise level. ``variance`` has a value per row.
+    """
+    ab, var = over(alpha_bar, x_t), over(variance, x_t)
+    d = ab * var + 1 - ab
+    expected = (1 - ab).sqrt() * (ab.sqrt() * (1 - var) * x_t - mean) / d
+    return expected, (var / d).sqrt()
+
+
 class Augmentation(BaseModel, frozen=True, extra="forbid"):
     """Noise on the context (§3.2.1): ``context + level * eps``, level uniform in [0, highest).
 
@@ -105,6 +120,11 @@ class Augmentation(BaseModel, frozen=True, extra="forbid"):
         """Index of each level's embedding."""
         index = (level / self.highest * self.buckets).long().clamp(0, self.buckets - 1)
         return torch.where(level > 0, index + 1, 0) if self.clean_bucket else index
+
+    def levels(self) -> Float[Tensor, " k"]:
+        """The level that each embedding stands for: the middle of its bucket."""
+        middles = (torch.arange(self.buckets) + 0.5) * self.highest / self.buckets
+        return torch.cat([torch.zeros(int(self.clean_bucket)), middles])
 
     def apply(
         self, context: Float[Tensor, "b l c h w"], eps: Tensor, level: Float[Tensor, " b"]

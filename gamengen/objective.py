@@ -6,6 +6,7 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from gamengen import device, diffusion
@@ -17,7 +18,7 @@ from gamengen.latents import Window
 class Draws:
     """Everything random in one training step."""
 
-    t: Int64[Tensor, " b"]  # timestep, uniform
+    t: Int64[Tensor, " b"]  # timestep
     eps: Float[Tensor, "b c h w"]  # noise on the target
     level: Float[Tensor, " b"]  # noise level of the context
     context_eps: Float[Tensor, "b l c h w"]
@@ -25,18 +26,29 @@ class Draws:
     start: Float[Tensor, "b c h w"]  # where a one-step generator starts
 
 
+class Choice(BaseModel, frozen=True, extra="forbid"):
+    """What the draws are drawn from."""
+
+    context_dropout: float = Field(ge=0, lt=1)
+    timestep_bias: float = Field(gt=0)  # t = T u^bias: 1 is uniform (§4.2), below 1 favours noise
+
+    def timesteps(self, u: Float[Tensor, " b"], timesteps: int) -> Int64[Tensor, " b"]:
+        """Timesteps from numbers in [0, 1)."""
+        return (u.pow(self.timestep_bias) * timesteps).long().clamp_max(timesteps - 1)
+
+
 def draw(
-    window: Window, denoiser: Denoiser, context_dropout: float, seed: int, step: int, rank: int
+    window: Window, denoiser: Denoiser, choice: Choice, seed: int, step: int, rank: int
 ) -> Draws:
     """Draws on the CPU, a pure function of (seed, step, rank): a resumed run makes the same."""
     random = device.generator(seed, step, rank, 1)
     batch = len(window.target)
     return Draws(
-        t=torch.randint(denoiser.schedule.timesteps, (batch,), generator=random),
+        t=choice.timesteps(torch.rand(batch, generator=random), denoiser.schedule.timesteps),
         eps=torch.randn(window.target.shape, generator=random),
         level=torch.rand(batch, generator=random) * denoiser.augmentation.highest,
         context_eps=torch.randn(window.context.shape, generator=random),
-        dropped=torch.rand(batch, generator=random) < context_dropout,
+        dropped=torch.rand(batch, generator=random) < choice.context_dropout,
         start=torch.randn(window.target.shape, generator=random),
     )
 

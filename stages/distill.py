@@ -22,6 +22,8 @@ from gamengen.loader import Loader
 from gamengen.sampler import guided_velocity
 from gamengen.stage import StageParams, run
 
+UNIFORM = objective.Choice(context_dropout=0.0, timestep_bias=1.0)
+
 
 class Params(StageParams):
     """How the student is distilled."""
@@ -62,7 +64,9 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
 
     def batch_at(step: int) -> tuple[Window, objective.Draws, objective.Draws]:
         window = windows.draw(size, params.seed, step, rank)
-        draws = [objective.draw(window, teacher, 0.0, params.seed + i, step, rank) for i in (0, 1)]
+        draws = [
+            objective.draw(window, teacher, UNIFORM, params.seed + i, step, rank) for i in (0, 1)
+        ]
         return window, draws[0], draws[1]
 
     parts = {

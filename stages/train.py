@@ -32,9 +32,11 @@ class Params(StageParams):
 
     context_frames: PositiveInt
     unet: UNet
+    actions_in_time: bool  # past actions join the time embedding, besides cross-attention
+    residual: bool  # the network predicts only what the last frame does not tell
     noise: NoiseSchedule
     augmentation: Augmentation
-    context_dropout: float = Field(ge=0, lt=1)
+    draws: objective.Choice
     batch_size: PositiveInt  # over all processes
     microbatch_size: PositiveInt  # largest forward pass in one process
     schedule: training.Schedule
@@ -63,7 +65,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path) -> None:
 
     def batch_at(step: int) -> tuple[Window, objective.Draws]:
         window = windows.draw(size, params.seed, step, rank)
-        draws = objective.draw(window, denoiser, params.context_dropout, params.seed, step, rank)
+        draws = objective.draw(window, denoiser, params.draws, params.seed, step, rank)
         return window, draws
 
     parts = {"denoiser": denoiser, "optimizer": optimizer, "ema": ema.shadow}
@@ -112,6 +114,8 @@ def build(params: Params, latents: Latents) -> Denoiser:
         "autoencoder": latents.autoencoder.encoder,
         "schedule": params.noise.model_dump(),
         "augmentation": params.augmentation.model_dump(),
+        "actions_in_time": params.actions_in_time,
+        "residual_std": measure_residual(params, latents) if params.residual else None,
     }
     unet = params.unet
     if unet.kind == "stable-diffusion":
@@ -120,6 +124,12 @@ def build(params: Params, latents: Latents) -> Denoiser:
         return from_stable_diffusion(unet.source, **facts)
     config = small_unet(unet.widths, unet.attention_dim, unet.layers, unet.head_dim)
     return Denoiser(network=config, **facts)
+
+
+def measure_residual(params: Params, latents: Latents) -> float:
+    """Root mean square of a latent's change in one frame, over training windows."""
+    window = Windows(latents, "train", 1).draw(512, params.seed, -1, 0)
+    return float((window.target - window.context[:, -1]).square().mean().sqrt())
 
 
 def share(batch_size: int, processes: int) -> int:

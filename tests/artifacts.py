@@ -144,6 +144,8 @@ def make_denoiser(
             "spacing": "trailing",
         },
         "augmentation": {"highest": 0.7, "buckets": 4, "clean_bucket": True},
+        "actions_in_time": True,
+        "residual_std": 0.5,
         "network": small_unet([8, 16], attention_dim=16, layers=1, head_dim=8),
     }
     folder.mkdir(parents=True)

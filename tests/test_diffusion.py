@@ -100,3 +100,26 @@ def test_augmentation_adds_noise_of_the_level_asked_for() -> None:
     assert torch.equal(noised[0], context[0])
     assert float((noised[1] - 1).std()) == pytest.approx(0.5, rel=0.02)
     assert float(noised[1].mean()) == pytest.approx(1.0, abs=0.02)
+
+
+def test_expected_velocity_is_the_posterior_mean() -> None:
+    """Against the conditional expectations of x0 and eps for a Gaussian x0."""
+    torch.manual_seed(0)
+    x_t, mean = torch.randn(2, 4, 2, 3, 3, dtype=torch.float64)
+    alpha_bar = torch.tensor([0.0, 0.3, 0.9, 0.999], dtype=torch.float64)
+    variance = torch.tensor([0.2, 1.0, 0.5, 0.1], dtype=torch.float64)
+    ab, var = diffusion.over(alpha_bar, x_t), diffusion.over(variance, x_t)
+    d = ab * var + 1 - ab
+    x0 = mean + ab.sqrt() * var / d * (x_t - ab.sqrt() * mean)
+    eps = (1 - ab).sqrt() / d * (x_t - ab.sqrt() * mean)
+    expected, deviation = diffusion.gaussian_velocity(x_t, mean, variance, alpha_bar)
+    torch.testing.assert_close(expected, ab.sqrt() * eps - (1 - ab).sqrt() * x0)
+    # Given x_t, v = (sqrt(ab) x_t - x0) / sqrt(1 - ab): its deviation is x0's over that root.
+    posterior = (var * (1 - ab) / d).sqrt() / (1 - ab).sqrt()
+    torch.testing.assert_close(deviation, posterior)
+
+
+def test_levels_of_embeddings_are_the_middles_of_their_buckets() -> None:
+    own = Augmentation(highest=0.4, buckets=4, clean_bucket=True)
+    torch.testing.assert_close(own.levels(), torch.tensor([0.0, 0.05, 0.15, 0.25, 0.35]))
+    assert own.bucket(own.levels()).tolist() == [0, 1, 2, 3, 4]

@@ -74,9 +74,7 @@ def test_killed_and_resumed_is_uninterrupted(
     finish(start(stage, paths, outs[0]))
     kill_after_a_checkpoint(start(stage, paths, outs[1]), outs[1])
     assert "resumed at step" in finish(start(stage, paths, outs[1]))
-    whole, killed = (
-        load_file(out / "diffusion_pytorch_model.safetensors") for out in outs
-    )
+    whole, killed = (load_file(out / "diffusion_pytorch_model.safetensors") for out in outs)
     assert whole.keys() == killed.keys()
     for name, tensor in whole.items():
         assert torch.equal(tensor, killed[name]), name

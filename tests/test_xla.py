@@ -42,7 +42,6 @@ def run_on_xla(stage: str, paths: list[Path]) -> dict[str, list]:
 @pytest.mark.parametrize(
     ("stage", "inputs"),
     [
-        ("autoencoder", ["episodes"]),
         ("train", ["latents"]),
         ("decoder", ["episodes", "latents", "autoencoder"]),
         ("distill", ["latents", "denoiser"]),
