@@ -22,26 +22,26 @@ class Series:
 
 def lines(series: Sequence[Series], x: np.ndarray, x_title: str, y_title: str) -> Markup:
     """Curves over a common x."""
-    values = [s.y + sign * _margin(s) for s in series for sign in (-1, 1)]
-    low, high = _widened(np.min(values), np.max(values))
+    # The bands of few rollouts would flatten the curves: they are cut where they leave the chart.
+    low, high = _widened(min(s.y.min() for s in series), max(s.y.max() for s in series))
 
     def place(xs: np.ndarray, ys: np.ndarray) -> str:
         across = LEFT + (xs - x[0]) / max(1e-9, x[-1] - x[0]) * (WIDTH - LEFT - RIGHT)
         down = TOP + (high - ys) / (high - low) * (HEIGHT - TOP - BOTTOM)
         return " ".join(f"{a:.1f},{d:.1f}" for a, d in zip(across, down, strict=True))
 
+    inner = f'x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}"'
+    view = f"{LEFT} {TOP} {WIDTH - LEFT - RIGHT} {HEIGHT - TOP - BOTTOM}"
     parts = [_grid(low, high, y_title), _x_axis(x, x_title)]
+    parts.append(f'<svg class="inner" {inner} viewBox="{view}">')
     for s in series:
         if s.margin is not None:
             band = np.concatenate([s.y + s.margin, (s.y - s.margin)[::-1]])
             points = place(np.concatenate([x, x[::-1]]), band)
             parts.append(f'<polygon class="band {s.style}" points="{points}"/>')
     parts += [f'<polyline class="line {s.style}" points="{place(x, s.y)}"/>' for s in series]
+    parts.append("</svg>")
     return _svg(parts, f"{y_title} against {x_title}")
-
-
-def _margin(series: Series) -> np.ndarray:
-    return np.zeros_like(series.y) if series.margin is None else series.margin
 
 
 def _grid(low: float, high: float, title: str) -> str:
@@ -69,6 +69,7 @@ class Dot:
 
     label: str
     style: str
+    text: str  # the mean, as it is printed
     mean: float
     margin: float | None
     baseline: bool
@@ -76,7 +77,7 @@ class Dot:
 
 def dots(rows: Sequence[Dot], title: str) -> Markup:
     """Means with their intervals, one a row, against the baselines as vertical lines."""
-    step, left, top = 30, 112, 34
+    step, left, top = 30, 140, 46
     models = [row for row in rows if not row.baseline]
     bottom = top + 6 + step * len(models)
     values = [row.mean + sign * (row.margin or 0.0) for row in rows for sign in (-1, 1)]
@@ -89,12 +90,11 @@ def dots(rows: Sequence[Dot], title: str) -> Markup:
     for value in _ticks(low, high):
         parts.append(_line("grid", across(value), top, across(value), bottom))
         parts.append(_text(across(value), bottom + 16, f"{value:g}", "middle"))
-    for row in rows:
-        if row.baseline:
-            x = across(row.mean)
-            anchor = "end" if x > (left + WIDTH) / 2 else "start"
-            parts.append(_line(f"line {row.style}", x, top - 12, x, bottom))
-            parts.append(_text(x, top - 20, f"{row.label} {row.mean:g}", anchor))
+    for number, row in enumerate(row for row in rows if row.baseline):
+        x, up = across(row.mean), 20 - 16 * number
+        anchor = "end" if x > (left + WIDTH) / 2 else "start"
+        parts.append(_line(f"line {row.style}", x, top - up + 6, x, bottom))
+        parts.append(_text(x, top - up, f"{row.label} {row.text}", anchor))
     for number, row in enumerate(models):
         x, y = across(row.mean), top + step * (number + 0.5)
         if row.margin is not None:
@@ -126,7 +126,7 @@ def _ticks(low: float, high: float) -> list[float]:
     step = 10 ** np.floor(np.log10((high - low) / 4))
     step *= next(m for m in (1, 2, 5, 10) if (high - low) / (step * m) <= 8)
     first = np.ceil(low / step) * step
-    return [float(np.round(v, 10)) for v in np.arange(first, high + step * 1e-6, step)]
+    return [float(np.round(v, 10)) + 0.0 for v in np.arange(first, high + step * 1e-6, step)]
 
 
 def _svg(parts: Sequence[str], title: str, height: int = HEIGHT) -> Markup:

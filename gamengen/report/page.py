@@ -86,6 +86,7 @@ def render(folder: Path, found: Findings, strips: list[tuple[Path, str]]) -> str
     ahead = folder / "one_frame_ahead.png"
     return templates.get_template("page.html.j2").render(
         found=found,
+        title=Path(found.game.scenario).stem,
         told=found.told,
         rate=TICS_PER_SECOND / found.game.tics_per_frame,
         video=_inline(folder / "rollout.mp4", "video/mp4"),
@@ -125,6 +126,7 @@ def steps_chart(found: Findings, metric: str) -> Markup:
         charts.Dot(
             words.name_in_words(name),
             style(name),
+            f"{moving[name][metric]:.{2 if metric == 'psnr' else 3}f}",
             moving[name][metric],
             moving[name].get(f"{metric}_95"),
             baseline=name in ("copy_last", "autoencoder"),

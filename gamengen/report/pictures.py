@@ -35,20 +35,19 @@ def sheet(
     height, width = rows[0][0].shape[:2]
     scale = max(1, 160 // width)
     height, width = height * scale, width * scale
-    font = ImageFont.load_default(12)
-    margin = 14 + max((int(font.getlength(label)) for label in labels), default=0)
-    canvas = Image.new(
-        "RGB", (margin + (width + GAP) * len(heads), 20 + (height + GAP) * len(rows)), PAPER
-    )
+    font = ImageFont.load_default(16)
+    strip = 24 if any(labels) else 0
+    step = strip + height + GAP
+    canvas = Image.new("RGB", ((width + GAP) * len(heads) - GAP, 24 + step * len(rows)), PAPER)
     draw = ImageDraw.Draw(canvas)
     for column, head in enumerate(heads):
-        draw.text((margin + column * (width + GAP), 3), head, FAINT, font)
+        draw.text((4 + column * (width + GAP), 2), head, FAINT, font)
     for row, pictures in enumerate(rows):
-        top = 20 + row * (height + GAP)
-        draw.text((7, top + height // 2 - 7), labels[row], INK, font)
+        top = 24 + row * step
+        draw.text((4, top + 1), labels[row], INK, font)
         for column, picture in enumerate(pictures):
             big = Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST)
-            canvas.paste(big, (margin + column * (width + GAP), top))
+            canvas.paste(big, (column * (width + GAP), top + strip))
     return canvas
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def name_in_words(name: str) -> str:
-    """``steps_4`` -> ``4 steps``."""
+    """``steps_4`` -> ``denoiser, 4 steps``."""
     known = {
         "real": "recorded game",
         "student": "student, 1 step",
@@ -14,13 +14,15 @@ def name_in_words(name: str) -> str:
     if name in known:
         return known[name]
     steps = name.removeprefix("steps_")
-    return f"{steps} step" if steps == "1" else f"{steps} steps"
+    return f"denoiser, {steps} step" + ("" if steps == "1" else "s")
 
 
 def paper_steps(name: str) -> tuple[float, float] | None:
     """PSNR and LPIPS of the paper's table 1 for a model, if it is there."""
     return PAPER_STEPS.get(name)
 
+
+MINUS = "\N{MINUS SIGN}"
 
 PAPER_STEPS = {
     "student": (31.10, 0.208),
@@ -46,10 +48,10 @@ PAPER_SCALE = (
 )
 
 
-def estimate_in_words(told: dict[str, Any], key: str, digits: int) -> str:
-    """``28.31 +- 0.42``, or without the interval where there is none."""
+def estimate_in_words(told: dict[str, Any], key: str, digits: int, sign: str = "") -> str:
+    """``28.31 +- 0.42``, or without the interval where there is none; ``sign`` "+" shows both."""
     if key not in told:
-        return "-"
+        return ""
     margin = told.get(f"{key}_95")
-    text = f"{told[key]:.{digits}f}"
+    text = f"{told[key]:{sign}.{digits}f}".replace("-", MINUS)
     return text if margin is None else f"{text} ± {margin:.{digits}f}"
