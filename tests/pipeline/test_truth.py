@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from flows.check import check_params, stage_names
 from flows.deps import imported_files, is_code
 from gamengen.errors import InputError
+from tests.conftest import call
 from tests.tiny import ROOT, write_params
 
 yaml = YAML(typ="safe", pure=True)
@@ -109,6 +110,10 @@ def test_missing_section_and_missing_file_are_named(tmp_path: Path) -> None:
     write_params(path, {"distill": None})
     with pytest.raises(InputError, match="section 'distill' is missing"):
         check_params(STAGES, path)
+
+
+def test_imports_point_one_way(environment: dict[str, str]) -> None:
+    call(["lint-imports", "--no-cache"], ROOT, environment)
 
 
 def test_overrides_of_every_deployment_fit_params(
