@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -57,6 +58,7 @@ class Collection:
         self.first_frames, self.pauses = self.frames, 0
         self.ended: list[float] = []
         self.interrupted = self.all_idle = False
+        self.interrupted_at = 0.0
         self.bar = tqdm(
             total=max(frames, self.frames),
             initial=self.frames,
@@ -146,9 +148,11 @@ class Collection:
             shutil.rmtree(older)
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        if self.interrupted:
+        # Among several processes one Ctrl-C comes twice: from the terminal and the launcher.
+        if self.interrupted and time.monotonic() - self.interrupted_at > 2:
             raise KeyboardInterrupt
-        self.interrupted = True
+        if not self.interrupted:
+            self.interrupted, self.interrupted_at = True, time.monotonic()
 
 
 def latest(folder: Path) -> Path | None:
