@@ -51,7 +51,10 @@ def _explain(path: Path, section: str, detail: Any) -> str:
         return f"{path}: {field}: unknown key (value {detail['input']!r}); remove it"
     if detail["type"] == "missing":
         return f"{path}: {field}: missing"
-    return f"{path}: {field}: {detail['input']!r}: {detail['msg'].removeprefix('Value error, ')}"
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "value_error" and isinstance(detail["input"], dict):
+        return f"{path}: {field}: {message}"  # of several keys together, which it names
+    return f"{path}: {field}: {detail['input']!r}: {message}"
 
 
 def run(section: str, params: type[Settings], main: Callable[..., None]) -> None:
