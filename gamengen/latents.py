@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from gamengen.errors import InputError
 
 ROWS_PER_CHUNK = 64
 ROWS_PER_SHARD = 4096
+CHUNKS_KEPT = 4096  # 2.7 GB at Stable Diffusion's latent size
 
 
 class LatentIndex(BaseModel, frozen=True, extra="forbid"):
@@ -79,16 +80,40 @@ class Latents:
 
     def latents(self, entry: Entry, begin: int, end: int) -> Float16[np.ndarray, "n c h w"]:
         """Normalised latents of frames ``[begin, end)``."""
-        return self._rows(entry, "latents", begin, end)
+        self._check(entry, begin, end)
+        first, last = entry.start + begin, entry.start + end
+        chunks = range(first // ROWS_PER_CHUNK, -(-last // ROWS_PER_CHUNK))
+        rows = [read_chunk(self.folder / entry.store, chunk) for chunk in chunks]
+        offset = chunks.start * ROWS_PER_CHUNK
+        together = rows[0] if len(rows) == 1 else np.concatenate(rows)
+        return together[first - offset : last - offset].copy()
 
     def actions(self, entry: Entry, begin: int, end: int) -> Int32[np.ndarray, " n"]:
         """Actions taken at frames ``[begin, end)``."""
-        return self._rows(entry, "actions", begin, end)
+        self._check(entry, begin, end)
+        actions = read_actions(self.folder / entry.store)
+        return actions[entry.start + begin : entry.start + end].copy()
 
-    def _rows(self, entry: Entry, name: str, begin: int, end: int) -> Any:
+    def _check(self, entry: Entry, begin: int, end: int) -> None:
         if not 0 <= begin <= end <= entry.length:
             raise IndexError(f"rows [{begin}, {end}) of episode {entry.id} of {entry.length}")
-        return open_array(self.folder / entry.store, name)[entry.start + begin : entry.start + end]
+
+
+@lru_cache(maxsize=CHUNKS_KEPT)
+def read_chunk(store: Path, chunk: int) -> Float16[np.ndarray, "n c h w"]:
+    """One chunk of latents, kept: reading a window through Zarr costs more than training on it."""
+    first = chunk * ROWS_PER_CHUNK
+    rows: np.ndarray = open_array(store, "latents")[first : first + ROWS_PER_CHUNK]
+    rows.flags.writeable = False
+    return rows
+
+
+@cache
+def read_actions(store: Path) -> Int32[np.ndarray, " n"]:
+    """All actions of a store."""
+    actions: np.ndarray = open_array(store, "actions")[:]
+    actions.flags.writeable = False
+    return actions
 
 
 @dataclass(frozen=True)
@@ -133,8 +158,8 @@ class Windows:
 
     def _one(self, entry: Entry, frame: int) -> Window:
         begin = max(0, frame - self.context_frames)
-        latents = torch.from_numpy(self.latents.latents(entry, begin, frame + 1)).float()
-        actions = torch.from_numpy(self.latents.actions(entry, begin, frame)).long()
+        latents = torch.from_numpy(self.latents.latents(entry, begin, frame + 1).astype(np.float32))
+        actions = torch.from_numpy(self.latents.actions(entry, begin, frame).astype(np.int64))
         context, padded = pad_history(
             latents[:-1], actions, self.context_frames, self.latents.game.before_start
         )

@@ -192,7 +192,11 @@ class OptimizerParams(BaseModel, frozen=True, extra="forbid"):
         """The optimizer; neither kind synchronises with the host in a step."""
         if self.name == "adamw":
             return torch.optim.AdamW(
-                parameters, lr=self.learning_rate.peak, betas=(0.9, 0.99), weight_decay=0.0
+                parameters,
+                lr=self.learning_rate.peak,
+                betas=(0.9, 0.99),
+                weight_decay=0.0,
+                fused=not device.on_xla(),
             )
         return Adafactor(
             parameters, lr=self.learning_rate.peak, relative_step=False, scale_parameter=False

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field, PositiveInt
@@ -57,7 +58,7 @@ def main(
         places = frames.draw(size, params.seed, step, accelerator.process_index)
         pictures = to_float(torch.from_numpy(episodes.batch(places)))
         rows = [latents.latents(encoded[entry.id], i, i + 1) for entry, i in places]
-        return pictures, torch.cat([torch.from_numpy(row).float() for row in rows])
+        return pictures, torch.cat([torch.from_numpy(row.astype(np.float32)) for row in rows])
 
     parts = {"decoder": accelerator.unwrap_model(model), "optimizer": optimizer}
     with training.Training(accelerator, resume, params.schedule, parts) as train:

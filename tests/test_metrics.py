@@ -328,6 +328,7 @@ def test_recorded_shift_is_the_game_s_own(held: Heldout) -> None:
     for name, found in told.items():
         if found is not None:
             assert found.usual == pytest.approx(SHIFT[name], abs=0.5)
+            assert len(found.shifts) == len(found.decoded) == len(found.episodes)
     assert sum(found is not None for found in told.values()) >= 2
 
 

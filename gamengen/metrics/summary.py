@@ -114,6 +114,7 @@ def actions(held: Heldout, tables: Mapping[int, Table], most: int) -> Nested:
         told["frames_real"], told["frames_student"] = len(real.shifts), len(shifts)
         for name, values, groups in (
             ("alike_real", real.shifts, real.episodes),
+            ("alike_autoencoder", real.decoded, real.episodes),
             ("alike_student", shifts, episodes),
         ):
             alike = obedience.moves_alike(values, real.usual, game.width)
