@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from gamengen.errors import InputError
 from gamengen.metrics import shards
+from gamengen.report import pictures
 from stages import evaluate
 from tests.artifacts import make_all, make_autoencoder, make_denoiser, make_episodes
 from tests.conftest import Launch
@@ -100,7 +101,7 @@ def test_pictures_and_video_are_there(evaluated: Path) -> None:
     assert [strip.name for strip in strips] == ["1.png", "2.png"]
     for strip in strips:
         with Image.open(strip) as picture:
-            assert picture.width > 5 * 160
+            assert picture.width == 5 * (3 * 48 + pictures.GAP) - pictures.GAP
     with av.open(str(evaluated / "report/rollout.mp4")) as video:
         assert video.streams.video[0].average_rate == 35 / 2
         # Two rollouts of five frames, each after a pause.

@@ -75,7 +75,9 @@ def recorded(held: Heldout, action: int, most: int) -> Recorded | None:
 
     None where there are too few to say how the game answers.
     """
-    shifts, decoded, episodes = [], [], []
+    shifts: list[np.ndarray] = []
+    decoded: list[np.ndarray] = []
+    episodes: list[int] = []
     for number, entry in enumerate(held.entries):
         actions = held.latents.actions(entry, 0, entry.length)[:-1]
         frames = 1 + np.flatnonzero((actions[1:] == action) & (actions[:-1] == action))
