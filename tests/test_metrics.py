@@ -172,7 +172,9 @@ def test_baselines_are_what_they_are_called(held: Heldout, models: list[Model]) 
     videos = autoregressive.rollouts(held, models, [place], 5, silent, 0)
     assert torch.equal(videos["real"][0], frames[7:12])
     assert torch.equal(videos["copy_last"][0], frames[6:7].expand(5, -1, -1, -1))
-    assert torch.equal(videos["autoencoder"][0, 0], shown["autoencoder"][0])
+    # Convolutions of another batch size may round another way.
+    again = videos["autoencoder"][0, 0].int() - shown["autoencoder"][0].int()
+    assert again.abs().max() <= 1
 
 
 def test_a_rollout_begins_with_the_teacher_forced_frame(held: Heldout, models: list[Model]) -> None:
