@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import gamengen  # noqa: F401  settles whether torch_xla may be seen, before anything imports it
+from tests.artifacts import make_autoencoder, make_denoiser, make_episodes, make_latents
 from tests.tiny import ROOT, write_params
 
 Launch = Callable[..., str]
@@ -31,6 +32,17 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "OMP_NUM_THREADS": "1",
     }
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the training stages read: tiny episodes, latents, autoencoder and denoiser."""
+    folder = tmp_path_factory.mktemp("made")
+    episodes = make_episodes(folder / "episodes")
+    autoencoder = make_autoencoder(folder / "autoencoder")
+    latents = make_latents(folder / "latents", episodes, autoencoder)
+    make_denoiser(folder / "denoiser", latents)
+    return folder
 
 
 @pytest.fixture

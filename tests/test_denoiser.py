@@ -17,17 +17,7 @@ from gamengen.latents import Latents
 from gamengen.sampler import Sampler, Sampling, guided_velocity
 from stages import decoder, distill, train
 from tests import tiny
-from tests.artifacts import make_autoencoder, make_denoiser, make_episodes, make_latents
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    episodes = make_episodes(folder / "episodes")
-    autoencoder = make_autoencoder(folder / "autoencoder")
-    latents = make_latents(folder / "latents", episodes, autoencoder)
-    make_denoiser(folder / "denoiser", latents)
-    return folder
+from tests.artifacts import make_autoencoder, make_denoiser
 
 
 def some_inputs(denoiser: Denoiser, batch: int = 2) -> dict[str, torch.Tensor]:

@@ -10,21 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.artifacts import make_autoencoder, make_denoiser, make_episodes, make_latents
 from tests.tiny import write_params
 
 ROOT = Path(__file__).parent.parent
 SCHEDULE = {"steps": 30, "log_every": 2, "checkpoint_every": 4}
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    episodes = make_episodes(folder / "episodes")
-    autoencoder = make_autoencoder(folder / "autoencoder")
-    latents = make_latents(folder / "latents", episodes, autoencoder)
-    make_denoiser(folder / "denoiser", latents)
-    return folder
 
 
 def start(stage: str, inputs: list[Path], out: Path) -> subprocess.Popen[str]:

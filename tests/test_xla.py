@@ -10,19 +10,8 @@ import numpy as np
 import pytest
 
 from gamengen.latents import Latents
-from tests.artifacts import make_autoencoder, make_denoiser, make_episodes, make_latents
 
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    episodes = make_episodes(folder / "episodes")
-    autoencoder = make_autoencoder(folder / "autoencoder")
-    latents = make_latents(folder / "latents", episodes, autoencoder)
-    make_denoiser(folder / "denoiser", latents)
-    return folder
 
 
 def run_on_xla(stage: str, paths: list[Path]) -> dict[str, list]:
