@@ -81,7 +81,7 @@ def test_random_play_under_one_index(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_an_agents_training_survives_ctrl_c_and_kill_bit_for_bit(tmp_path: Path):
-    changes = {"agent": {"training_steps": 256}, "frames": 600}
+    changes = {"agent": {"training_steps": 256}, "frames": 720}
     process = start(tmp_path / "straight", changes)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
