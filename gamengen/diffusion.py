@@ -116,6 +116,15 @@ class Augmentation(BaseModel, frozen=True, extra="forbid"):
         """Number of embeddings the denoiser needs."""
         return self.buckets + int(self.clean_bucket)
 
+    def draw(self, u: Float[Tensor, " b"], v: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """Levels from two uniform numbers in [0, 1): every embedding is as likely as another."""
+        clean = (
+            (v < 1 / self.embeddings)
+            if self.clean_bucket
+            else torch.zeros_like(v, dtype=torch.bool)
+        )
+        return torch.where(clean, 0.0, (1 - u) * self.highest)
+
     def bucket(self, level: Float[Tensor, " b"]) -> Int64[Tensor, " b"]:
         """Index of each level's embedding."""
         index = (level / self.highest * self.buckets).long().clamp(0, self.buckets - 1)

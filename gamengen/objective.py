@@ -46,7 +46,7 @@ def draw(
     return Draws(
         t=choice.timesteps(torch.rand(batch, generator=random), denoiser.schedule.timesteps),
         eps=torch.randn(window.target.shape, generator=random),
-        level=torch.rand(batch, generator=random) * denoiser.augmentation.highest,
+        level=denoiser.augmentation.draw(*torch.rand(2, batch, generator=random)),
         context_eps=torch.randn(window.context.shape, generator=random),
         dropped=torch.rand(batch, generator=random) < choice.context_dropout,
         start=torch.randn(window.target.shape, generator=random),

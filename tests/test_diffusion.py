@@ -123,3 +123,17 @@ def test_levels_of_embeddings_are_the_middles_of_their_buckets() -> None:
     own = Augmentation(highest=0.4, buckets=4, clean_bucket=True)
     torch.testing.assert_close(own.levels(), torch.tensor([0.0, 0.05, 0.15, 0.25, 0.35]))
     assert own.bucket(own.levels()).tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("clean", [False, True])
+def test_every_noise_embedding_is_trained_alike(clean: bool) -> None:
+    """An embedding that training never draws would be noise at play."""
+    torch.manual_seed(0)
+    augmentation = Augmentation(highest=0.3, buckets=10, clean_bucket=clean)
+    level = augmentation.draw(*torch.rand(2, 100_000))
+    assert level.min() >= 0
+    assert level.max() <= 0.3
+    shares = torch.bincount(augmentation.bucket(level), minlength=augmentation.embeddings) / 1e5
+    torch.testing.assert_close(
+        shares, torch.full_like(shares, 1 / augmentation.embeddings), atol=0.005, rtol=0
+    )
