@@ -81,6 +81,12 @@ def _restore(part: Part, values: dict[str, object], where: str) -> None:
             slots.setdefault(int(index), {})[key] = value
         # Accelerate's wrapper would send Adam's step counts to XLA, to be read back at each step.
         inner = getattr(part, "optimizer", part)
+        weights = [weight for group in inner.param_groups for weight in group["params"]]
+        for at, own in slots.items():
+            for key, value in own.items():
+                if isinstance(value, Tensor) and value.shape == weights[at].shape:
+                    # In the weight's memory format: fused kernels walk both in memory order.
+                    own[key] = torch.empty_like(weights[at], dtype=value.dtype).copy_(value)
         inner.load_state_dict({"state": slots, "param_groups": part.state_dict()["param_groups"]})
         return
     target = part.state_dict() if isinstance(part, nn.Module) else part
