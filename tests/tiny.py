@@ -29,6 +29,6 @@ def write_params(path: Path, changes: dict[str, Any]) -> None:
     YAML().dump(tiny_params(changes), path)
 
 
-def params(kind: type[Settings], section: str, **changes: Any) -> Settings:
+def params(kind: type[Settings], section: str, /, **changes: Any) -> Settings:
     """One stage's Params at tiny size."""
     return kind.model_validate(tiny_params({section: changes})[section])
