@@ -99,19 +99,19 @@ def stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_stable_diffusions_autoencoder_keeps_its_own_scale(
     stable_diffusion: Path, tmp_path: Path
 ) -> None:
-    episodes = make_episodes(tmp_path / "episodes", height=28, width=32)
+    episodes = make_episodes(tmp_path / "episodes", height=60, width=64)
     settings = tiny.params(
         autoencoder.Params, "autoencoder", kind="stable-diffusion", source=str(stable_diffusion)
     )
     autoencoder.main(settings, episodes, tmp_path / "out")
     ours = Autoencoder.load(tmp_path / "out")
     theirs = AutoencoderKL.from_pretrained(stable_diffusion / "vae").eval()
-    frames = torch.rand(2, 3, 28, 32) * 2 - 1
+    frames = torch.rand(2, 3, 60, 64) * 2 - 1
     with torch.no_grad():
         latents = ours.encode(frames)
         expected = theirs.encode(pad(frames, ours.facts)).latent_dist.mean * 0.18215
         torch.testing.assert_close(latents, expected, atol=1e-5, rtol=1e-4)
-        picture = theirs.decode(expected / 0.18215).sample[:, :, :28]
+        picture = theirs.decode(expected / 0.18215).sample[:, :, :60]
         torch.testing.assert_close(ours.decode(latents), picture, atol=1e-5, rtol=1e-4)
     assert len(ours.decoder_modules()) == 2
 
