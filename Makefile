@@ -29,7 +29,7 @@ $(SYNCED): uv.lock pyproject.toml
 	found: '"$$(python3 --version 2>&1)"'; install one, or name it: make PYTHON=/path/to/python3.12' >&2; exit 2; }
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check $(UV)
-	.venv/bin/uv sync --locked --inexact
+	.venv/bin/uv sync --locked --inexact --extra openvino
 	@touch $@
 
 # Before anything long: a slip in the last stage's section is found now, not hours later.
