@@ -11,6 +11,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from pydantic import BaseModel
 
+from gamengen import device
 from gamengen.errors import InputError
 
 
@@ -65,16 +66,16 @@ def whole(out: Path, accelerator: Accelerator) -> Iterator[Path]:
     if accelerator.is_main_process:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-    accelerator.wait_for_everyone()
+    device.wait(accelerator)
     yield partial
-    accelerator.wait_for_everyone()
+    device.wait(accelerator)
     if accelerator.is_main_process:
         if out.exists():
             shutil.rmtree(out)
         partial.rename(out)
         for folder in (out.parent / ".resume").glob(f"{out.name}-*"):
             shutil.rmtree(folder, ignore_errors=True)
-    accelerator.wait_for_everyone()
+    device.wait(accelerator)
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:

@@ -72,6 +72,12 @@ def sync() -> None:
         torch_xla.sync()
 
 
+def wait(accelerator: Accelerator) -> None:
+    """Until every process is here. One alone never waits: XLA's rendezvous reads a scalar back."""
+    if accelerator.num_processes > 1:
+        accelerator.wait_for_everyone()
+
+
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Forward passes in bfloat16 for ``bf16``, in float32 for ``fp32``; weights stay float32."""
     kind = "xla" if on_xla() else device.type

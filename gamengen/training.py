@@ -114,7 +114,7 @@ class Training:
         """Checkpoint now; the first process writes."""
         if self.accelerator.is_main_process:
             checkpoint.save(self.file, count, self.parts)
-        self.accelerator.wait_for_everyone()
+        device.wait(self.accelerator)
 
     def publish(self, folder: Path) -> None:
         """Put the loss curve beside the weights, where ``dvc plots`` finds it."""

@@ -101,7 +101,7 @@ def main(params: Params, episodes: Path) -> None:
             collection.save(games, agent)
         finally:
             games.close()
-    accelerator.wait_for_everyone()
+    device.wait(accelerator)
     with whole(episodes, accelerator) as folder:
         if accelerator.is_main_process:
             entries = publish(params, facts, resume, processes, folder)

@@ -43,7 +43,7 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path, latents_pa
         total = sum(entry.length for entry in episodes.entries)
         artifact.require_space(latents_path.parent, total * int(np.prod(shape)) * 2, "encoding")
         resume.mkdir(parents=True, exist_ok=True)
-    accelerator.wait_for_everyone()
+    device.wait(accelerator)
 
     store = resume / store_name(accelerator.process_index)
     writer = LatentWriter(store, rows, shape)
@@ -67,7 +67,7 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path, latents_pa
 
     with artifact.whole(latents_path, accelerator) as folder:
         store.rename(folder / store.name)
-        accelerator.wait_for_everyone()
+        device.wait(accelerator)
         if accelerator.is_main_process:
             entries = [
                 entry.model_copy(update={"store": store_name(rank), "start": start})

@@ -9,6 +9,7 @@ import numpy as np
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from gamengen import device
 from gamengen.metrics.heldout import Place
 from gamengen.metrics.model import Progress
 
@@ -54,7 +55,7 @@ def run(jobs: Sequence[Job], folder: Path, accelerator: Accelerator) -> dict[str
         for job, number, batch in todo:
             bar.set_description(job.name.replace("_", " "), refresh=False)
             _save(_file(folder, job, number), job.measure(number, batch, bar.update))
-    accelerator.wait_for_everyone()
+    device.wait(accelerator)
     return {job.name: _gather(folder, job) for job in jobs}
 
 
