@@ -12,7 +12,7 @@ RIDGE = 0.01  # of the number of equations: what is seen rarely is taken to stan
 
 
 def neighbourhood(latents: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
-    """Each cell with its neighbours, in channels (as ``F.unfold``, which XLA does not compile)."""
+    """Each cell with its neighbours, in channels; slices alone, which every back end compiles."""
     height, width = latents.shape[-2:]
     rows, columns = REACH
     padded = F.pad(latents, (columns, columns, rows, rows), mode="replicate")
