@@ -73,8 +73,8 @@ class Denoiser(ModelMixin, ConfigMixin):
         if residual_std is not None:
             nn.init.zeros_(self.unet.conv_out.weight)
             nn.init.zeros_(self.unet.conv_out.bias)
-            shape = (len(self.game.actions), height, prior.NEIGHBOURS * channels, channels)
-            self.register_buffer("last_frame", torch.zeros(shape))
+            copying = prior.copying(len(self.game.actions), height, channels)
+            self.register_buffer("last_frame", copying)
         self.history = None
         if actions_in_time:
             # One embedding per (position, action): their sum is a linear map of the history.

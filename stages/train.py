@@ -147,7 +147,9 @@ def fit_prior(params: Params, latents: Latents) -> tuple[Tensor, float]:
     window = Windows(latents, "train", 1).draw(PRIOR_WINDOWS, params.seed, -1, 0)
     last, action, target = window.context[:, -1], window.actions[:, -1], window.target
     half = slice(0, PRIOR_WINDOWS // 2)
-    weight = prior.fit(last[half], action[half], target[half], len(latents.game.actions))
+    noise = max(params.augmentation.highest**2 / 3, 1e-3)  # mean square of a uniform level
+    actions = len(latents.game.actions)
+    weight = prior.fit(last[half], action[half], target[half], actions, noise)
     rest = slice(PRIOR_WINDOWS // 2, None)
     error = target[rest] - prior.predict(last[rest], action[rest], weight)
     return weight, float(error.square().mean().sqrt())
