@@ -140,7 +140,7 @@ def play(
         seen, _, _, infos = games.step(choose(observations, collection.steps))
         observations = cast(Observations, seen)
         collection.count(infos)
-        if collection.steps % (rollout_steps * games.num_envs) == 0 or collection.interrupted:
+        if collection.steps % (rollout_steps * games.num_envs) == 0 or collection.interrupt.asked:
             collection.close_row()
             collection.pause(games, agent)
 

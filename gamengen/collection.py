@@ -3,12 +3,8 @@
 import csv
 import os
 import shutil
-import signal
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -19,6 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
 
 from gamengen.episodes import Entry
+from gamengen.interrupt import Interrupt
 from gamengen.recording import Progress
 
 
@@ -57,8 +54,8 @@ class Collection:
         self.rewards = [*self.state.rewards]
         self.first_frames, self.pauses = self.frames, 0
         self.ended: list[float] = []
-        self.interrupted = self.all_idle = False
-        self.interrupted_at = 0.0
+        self.interrupt = Interrupt(insist=True)
+        self.all_idle = False
         self.bar = tqdm(
             total=max(frames, self.frames),
             initial=self.frames,
@@ -69,15 +66,11 @@ class Collection:
         )
 
     def __enter__(self) -> "Collection":
-        self.handlers: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.handlers[number] = signal.signal(number, self._ask_to_stop)
+        self.interrupt.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
+        self.interrupt.__exit__()
         self.bar.close()
 
     def restore_random(self) -> None:
@@ -116,9 +109,9 @@ class Collection:
     def pause(self, games: VecEnv, agent: PPO | None) -> None:
         """Between two rollouts: checkpoint when it is time to, or asked to stop."""
         self.pauses += 1
-        if self.interrupted or self.pauses % self.every == 0:
+        if self.interrupt.asked or self.pauses % self.every == 0:
             self.save(games, agent)
-        if self.interrupted:
+        if self.interrupt.asked:
             raise KeyboardInterrupt
 
     def save(self, games: VecEnv, agent: PPO | None) -> None:
@@ -146,13 +139,6 @@ class Collection:
         os.replace(partial, self.saved)
         if older is not None:
             shutil.rmtree(older)
-
-    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        # Among several processes one Ctrl-C comes twice: from the terminal and the launcher.
-        if self.interrupted and time.monotonic() - self.interrupted_at > 2:
-            raise KeyboardInterrupt
-        if not self.interrupted:
-            self.interrupted, self.interrupted_at = True, time.monotonic()
 
 
 def latest(folder: Path) -> Path | None:

@@ -2,12 +2,9 @@
 
 import csv
 import shutil
-import signal
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -18,6 +15,7 @@ from tqdm import tqdm
 from transformers import Adafactor
 
 from gamengen import checkpoint, device
+from gamengen.interrupt import Interrupt
 
 
 class Schedule(BaseModel, frozen=True, extra="forbid"):
@@ -61,7 +59,7 @@ class Training:
         self.start = checkpoint.load(self.file, parts)
         self.sums: dict[str, Tensor] = {}
         self.summed = 0
-        self.interrupted = False
+        self.interrupt = Interrupt()
         if accelerator.is_main_process:
             resume.mkdir(parents=True, exist_ok=True)
             self._cut_curve()
@@ -83,15 +81,11 @@ class Training:
         return range(self.start, self.schedule.steps)
 
     def __enter__(self) -> "Training":
-        self.handlers: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.handlers[number] = signal.signal(number, self._ask_to_stop)
+        self.interrupt.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
+        self.interrupt.__exit__()
         self.bar.close()
         if self.accelerator.is_main_process:
             self.board.close()
@@ -105,9 +99,13 @@ class Training:
         if count % schedule.log_every == 0 or count == schedule.steps:
             self._log(count)
         self.bar.update()
-        if count % schedule.checkpoint_every == 0 or count == schedule.steps or self.interrupted:
+        if (
+            count % schedule.checkpoint_every == 0
+            or count == schedule.steps
+            or self.interrupt.asked
+        ):
             self.save(count)
-        if self.interrupted:
+        if self.interrupt.asked:
             raise KeyboardInterrupt
 
     def save(self, count: int) -> None:
@@ -145,9 +143,6 @@ class Training:
         kept = [row for row in rows if int(row[0]) <= self.start]
         with self.curve.open("w", newline="") as file:
             csv.writer(file).writerows([header, *kept])
-
-    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        self.interrupted = True
 
 
 class Ema:

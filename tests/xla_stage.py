@@ -27,7 +27,7 @@ def watch(done: Any, interrupt: bool) -> Any:
     def watched(self: Training, step: int, losses: Any) -> None:
         if not compiles or step == self.start:
             starts.append(self.start)
-        self.interrupted = interrupt and step + 1 == INTERRUPT_AFTER
+        self.interrupt.asked = interrupt and step + 1 == INTERRUPT_AFTER
         data = metrics.metric_data("CompileTime")
         compiles.append(data[0] if data else 0)
         done(self, step, losses)
