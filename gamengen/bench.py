@@ -152,11 +152,7 @@ def report(rows: Sequence[Row], losses: Sequence[fidelity.Fidelity], options: Op
     options.out.write_text(json.dumps(told, indent=1) + "\n")
 
 
-HEADER = (
-    "                                        denoise ms     decode ms    picture ms      frame ms\n"
-    "back end       precision  model   steps  p50    p99     p50   p99     p50   p99"
-    "     p50    p99     FPS  real time"
-)
+PARTS = ("denoise", "decode", "picture", "frame")
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -164,19 +160,30 @@ def table(rows: Sequence[Row]) -> str:
     lines, model = [], None
     for row in rows:
         if row.model != model:
-            lines += ["", row.model, HEADER]
+            lines += ["", *_heading(row.model)]
             model = row.model
-        if row.speed is None:
-            lines.append(f"{row.backend:<14} {row.note}")
-            continue
-        speed, settings = row.speed, row.settings
-        parts = (speed.denoise, speed.decode, speed.picture, speed.frame)
-        numbers = "".join(f"{part.p50:7.2f}{part.p99:7.2f}" for part in parts)
-        lines.append(
-            f"{row.backend:<14} {row.precision:<9} {settings.model:<8} {settings.steps:>4}"
-            f"{numbers} {speed.fps:7.1f} {speed.real_time:7.2f}"
-        )
+        lines.append(f"{row.backend:<14} {_figures(row)}".rstrip())
     return "\n".join(lines)
+
+
+def _heading(model: str) -> list[str]:
+    """Three lines: whose rows these are, and what their columns hold."""
+    groups = "".join(f"{name + ' ms':>16}" for name in PARTS)
+    columns = f"{'p50':>8}{'p99':>8}" * len(PARTS)
+    left = f"{'back end':<14} {'precision':<9} {'model':<8}{'steps':>5}"
+    return [model, f"{'':<{len(left)}}{groups}", f"{left}{columns}{'FPS':>8}{'real time':>11}"]
+
+
+def _figures(row: Row) -> str:
+    if row.speed is None:
+        return row.note
+    settings, speed = row.settings, row.speed
+    spreads = [getattr(speed, name) for name in PARTS]
+    numbers = "".join(f"{part.p50:8.2f}{part.p99:8.2f}" for part in spreads)
+    return (
+        f"{row.precision:<9} {settings.model:<8}{settings.steps:>5}{numbers}"
+        f"{speed.fps:8.1f}{speed.real_time:10.2f}x"
+    )
 
 
 def loss_in_words(loss: fidelity.Fidelity) -> str:

@@ -32,7 +32,7 @@ VISITS = [
     Sampling(steps=4, guidance=1.5),
     Sampling(steps=4, context_noise=0.02),
 ]
-STARTS, FRAMES, DECODED = 12, 4, 128
+STARTS, FRAMES, DECODED = 6, 2, 64
 
 
 class OpenVinoInt8:
