@@ -14,12 +14,12 @@ import torch
 
 from gamengen import fidelity, full_size
 from gamengen.backends.backend import NAMES, Backend, open_backend
-from gamengen.backends.precision import FORMATS
-from gamengen.benchmark import Speed, play
+from gamengen.backends.precision import FORMATS, Precision, usual
 from gamengen.dream import Dream, Settings
 from gamengen.engine import History, recorded_history
 from gamengen.episodes import Episodes
 from gamengen.errors import InputError
+from gamengen.speed import Speed, play
 from gamengen.weights import Weights, load_weights
 
 TOO_SLOW = 1000  # ms a frame: where eager is slower, no other way is worth its build
@@ -47,9 +47,9 @@ class Options:
     seconds: float
     steps: list[int]
     backends: list[str]
-    precision: str
+    precision: Precision
     rollouts: int
-    full_frames: int
+    full_size: bool
 
 
 def main(options: Options) -> int:
@@ -65,16 +65,14 @@ def main(options: Options) -> int:
         episodes, entry, min(100, entry.length - 1), weights.teacher.context_frames
     )
     rows = list(_rows("made here", weights, history, options))
-    if options.full_frames:
+    if options.full_size:
         rows += _full_size(weights, options)
     losses = list(_losses(weights, episodes, options))
     report(rows, losses, options)
     return 0
 
 
-def _rows(
-    model: str, weights: Weights, history: History, options: Options, most: int = 1_000_000
-) -> Iterator[Row]:
+def _rows(model: str, weights: Weights, history: History, options: Options) -> Iterator[Row]:
     """Every back end, in each number of steps; one step is the student's."""
     slow = ""
     for name in options.backends:
@@ -89,7 +87,7 @@ def _rows(
             continue
         for steps in options.steps:
             dream.settings = Settings("student" if steps == 1 else "teacher", steps)
-            speed = play(dream, history, options.seconds, most)
+            speed = play(dream, history, options.seconds)
             yield Row(model, name, backend.precision, dream.settings, speed)
             print(f"{model}, {name}, {steps}: {speed.fps:.1f} FPS", file=sys.stderr)
             if name == "eager" and speed.frame.p50 / steps > TOO_SLOW:
@@ -105,12 +103,11 @@ def _full_size(weights: Weights, options: Options) -> Iterator[Row]:
         large,
         full_size.any_history(),
         replace(options, backends=backends),
-        options.full_frames,
     )
 
 
 def _open(name: str, options: Options) -> Backend:
-    return open_backend(name, options.precision, options.data / "latents")  # type: ignore[arg-type]
+    return open_backend(name, options.precision, options.data / "latents")
 
 
 def _losses(weights: Weights, episodes: Episodes, options: Options) -> Iterator[fidelity.Fidelity]:
@@ -132,7 +129,7 @@ def _losses(weights: Weights, episodes: Episodes, options: Options) -> Iterator[
         settings = Settings("student" if steps == 1 else "teacher", steps)
         found.append(fidelity.compare(dream, reference, chosen, settings))
         yield found[-1]
-    fidelity.write(loss_file(weights.teacher, weights.decoder), found)
+    fidelity.write(loss_file(weights), found)
 
 
 def report(rows: Sequence[Row], losses: Sequence[fidelity.Fidelity], options: Options) -> None:
@@ -232,9 +229,9 @@ def parse(arguments: Sequence[str]) -> Options:
     add("--seconds", type=float, default=20, help="of play per row")
     add("--steps", type=int, nargs="+", default=[1, 4])
     add("--backends", nargs="+", choices=NAMES, default=list(NAMES))
-    add("--precision", choices=list(FORMATS), default="fp32", help="of eager and compile")
+    add("--precision", choices=list(FORMATS), default=usual(), help="of eager and compile")
     add("--rollouts", type=int, default=8, help="to measure int8's loss on; 0: none")
-    add("--full-frames", type=int, default=6, help="of SD 1.4's size at most; 0: none")
+    add("--full-size", action=argparse.BooleanOptionalAction, default=True, help="SD 1.4's size")
     return Options(**vars(parser.parse_args(arguments)))
 
 

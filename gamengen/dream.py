@@ -131,7 +131,7 @@ class Dream:
         self.past = Past(context[None], actions[None])
         self.random = device.generator(self.seed)
         self.frames_since_real = 0
-        self.frame: Frame = history.frames[-1]
+        self.frame: Frame = history.frames[-1].copy()
         return self.frame
 
     @torch.no_grad()

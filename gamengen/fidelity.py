@@ -1,13 +1,13 @@
 """What a back end's arithmetic costs: its pictures against float32's over whole rollouts."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from gamengen.dream import Dream, Settings
@@ -47,6 +47,9 @@ class Fidelity:
     first_against_fp32: Distance  # of the first frame alone: later ones drift apart
     real: Distance  # this back end's frames against the recorded ones
     real_fp32: Distance  # float32's
+
+
+KEPT = TypeAdapter(list[Fidelity])
 
 
 def starts(episodes: Episodes, context_frames: int, count: int, frames: int) -> list[Start]:
@@ -101,7 +104,12 @@ def roll_out(dream: Dream, start: Start) -> UInt8[Tensor, "n h w 3"]:
 def write(path: Path, found: Sequence[Fidelity]) -> None:
     """Keep the measures beside the model they were made with."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n")
+    path.write_bytes(KEPT.dump_json(list(found), indent=1))
+
+
+def read(path: Path) -> list[Fidelity]:
+    """What was measured; nothing where nobody has yet."""
+    return KEPT.validate_json(path.read_bytes()) if path.is_file() else []
 
 
 def _distances(distance: PictureDistance, a: Tensor, b: Tensor) -> np.ndarray:

@@ -16,7 +16,7 @@ from gamengen.backends.openvino import OpenVino
 from gamengen.dream import Dream, Settings
 from gamengen.episodes import Episodes
 from gamengen.errors import InputError
-from gamengen.fidelity import compare, starts
+from gamengen.fidelity import compare, read, starts, write
 from tests.dreams import Made
 
 ROOT = Path(__file__).parent.parent
@@ -89,6 +89,10 @@ def test_int8_is_close_is_kept_and_its_loss_is_measured(
     chosen = starts(Episodes(playable.data / "episodes"), 3, count=3, frames=4)
     loss = compare(dream, reference, chosen, Settings("teacher", 2))
     assert (loss.rollouts, loss.frames) == (3, 4)
+    kept = openvino_int8.loss_file(playable.weights, tmp_path)
+    assert read(kept) == []
+    write(kept, [loss])
+    assert read(kept) == [loss]
     assert 10 < loss.against_fp32.psnr < 58
     assert 0 < loss.against_fp32.lpips < 1
 
@@ -114,7 +118,7 @@ def test_what_cannot_run_here_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
         open_backend("xla")
     with pytest.raises(InputError, match="folder of latents"):
         open_backend("openvino-int8")
-    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setitem(sys.modules, "gamengen.backends.openvino", None)
     with pytest.raises(InputError, match="uv sync --extra openvino"):
         open_backend("openvino")
 

@@ -25,8 +25,8 @@ NAMES = ("eager", "compile", "xla", "openvino", "openvino-int8")
 class Backend(Protocol):
     """Makes the two functions that play calls for every frame.
 
-    Both take and give tensors on ``where``; nothing is built before its first call, and
-    afterwards nothing but for a batch size not seen yet.
+    Both take and give tensors on ``where``. What is built is built at the first call of a batch
+    size, or when it is asked for.
     """
 
     name: str
@@ -63,18 +63,17 @@ def open_backend(name: str, precision: Precision = "fp32", latents: Path | None 
 
 
 def _open_openvino(name: str, latents: Path | None) -> Backend:
+    if name == "openvino-int8" and latents is None:
+        raise InputError(f"back end {name!r}: needs a folder of latents to be calibrated on")
     try:
-        import nncf  # noqa: F401
-        import openvino  # noqa: F401
+        if latents is None or name == "openvino":
+            from gamengen.backends.openvino import OpenVino
+
+            return OpenVino()
+        from gamengen.backends.openvino_int8 import OpenVinoInt8
+
+        return OpenVinoInt8(latents)
     except ImportError as error:
         raise InputError(
             f"back end {name!r}: {error}; install it with: uv sync --extra openvino"
         ) from None
-    from gamengen.backends.openvino import OpenVino
-    from gamengen.backends.openvino_int8 import OpenVinoInt8
-
-    if name == "openvino":
-        return OpenVino()
-    if latents is None:
-        raise InputError(f"back end {name!r}: needs a folder of latents to be calibrated on")
-    return OpenVinoInt8(latents)

@@ -1,7 +1,10 @@
 """OpenVINO in 8-bit integers: quantised after training, on what play visits, and kept."""
 
+import contextlib
 import hashlib
 import json
+import logging
+import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +25,7 @@ from gamengen.backends.openvino import (
 from gamengen.denoiser import Denoiser
 from gamengen.latents import Latents, Windows
 from gamengen.sampler import Past, Sampler, Sampling, Velocity
+from gamengen.weights import Weights
 
 CACHE = Path(".cache/int8")
 # What the calibration has seen: a change here makes every kept model anew.
@@ -89,12 +93,14 @@ class OpenVinoInt8:
 def quantise(model: openvino.Model, samples: Iterable[list[Tensor]]) -> openvino.Model:
     """A model in 8 bits: ranges of its activations as found on ``samples``."""
     arrays = [[value.numpy() for value in sample] for sample in samples]
-    return nncf.quantize(
-        model,
-        nncf.Dataset(arrays),
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(arrays),
-    )
+    nncf.set_log_level(logging.ERROR)
+    with contextlib.redirect_stdout(sys.stderr):  # its progress bars
+        return nncf.quantize(
+            model,
+            nncf.Dataset(arrays),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(arrays),
+        )
 
 
 class Recorder:
@@ -153,6 +159,7 @@ def identity(net: torch.nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def loss_file(denoiser: Denoiser, decoder: Autoencoder, cache: Path = CACHE) -> Path:
+def loss_file(weights: Weights, cache: Path = CACHE) -> Path:
     """Where the measured loss of a quantised model is kept: beside it."""
-    return cache / f"loss-{identity(denoiser)}-{identity(decoder)}.json"
+    nets = (weights.teacher, weights.student, weights.decoder)
+    return cache / f"loss-{'-'.join(identity(net) for net in nets)}.json"

@@ -10,7 +10,8 @@ from gamengen.dream import Dream, Timings
 from gamengen.engine import History
 
 HELD_FRAMES = 5  # for how many frames the player keeps a key down
-WARM_FRAMES = 5  # not counted
+WARM_FRAMES = 10  # not counted: some build what they run, and CUDA graphs are recorded
+LEAST_FRAMES = 3
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,17 @@ class Speed:
     real_time: float  # fps * tics per frame / 35: above 1 the dream is faster than the game
 
 
-def play(dream: Dream, history: History, seconds: float, most: int = 1_000_000) -> Speed:
-    """Play for so long, or so many frames, with keys held and changed at random."""
+def play(dream: Dream, history: History, seconds: float) -> Speed:
+    """Play for so long, at least ``LEAST_FRAMES``, with keys held and changed at random."""
     random = np.random.default_rng(0)
     dream.measured = True
     dream.start(history)
-    for _ in range(min(WARM_FRAMES, most)):
-        dream.step(dream.facts.no_action)
+    warm_up(dream, seconds)
     parts: list[Timings] = []
     frames: list[float] = []
     action = dream.facts.no_action
     begin = now = perf_counter()
-    while now - begin < seconds and len(frames) < most:
+    while now - begin < seconds or len(frames) < LEAST_FRAMES:
         if len(frames) % HELD_FRAMES == 0:
             action = int(random.integers(len(dream.facts.actions)))
         dream.step(action)
@@ -64,6 +64,15 @@ def play(dream: Dream, history: History, seconds: float, most: int = 1_000_000) 
         fps=fps,
         real_time=fps * dream.facts.tics_per_frame / 35,
     )
+
+
+def warm_up(dream: Dream, seconds: float) -> None:
+    """Frames that are not counted; few where one takes long, whatever the first one takes."""
+    for number in range(WARM_FRAMES):
+        begin = perf_counter()
+        dream.step(dream.facts.no_action)
+        if number and perf_counter() - begin > seconds / WARM_FRAMES:
+            return
 
 
 def spread(milliseconds: list[float]) -> Spread:
