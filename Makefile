@@ -1,6 +1,6 @@
 # Needs python3 (3.11 or 3.12) and git, nothing else: everything is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help sync params repro flow report test check clean
+.PHONY: help sync params repro flow report bench test check clean
 .DELETE_ON_ERROR:
 
 UV := uv==0.13.9
@@ -17,6 +17,7 @@ help:
 	@echo 'make repro   run the whole pipeline; what is up to date is skipped'
 	@echo 'make flow    the same under Prefect'
 	@echo 'make report  where the last evaluation is shown'
+	@echo 'make bench   how fast this machine plays the model (alone on it: minutes)'
 	@echo 'make test    run the tests'
 	@echo 'make check   format, lint, types, import contracts'
 	@echo 'make sync    install everything into .venv (the others do it when needed)'
@@ -50,6 +51,10 @@ report: $(SYNCED)
 	@dvc metrics show
 	@echo 'file://$(CURDIR)/report/index.html'
 
+# More of it: make bench BENCH='--seconds 60 --backends eager openvino'
+bench: $(SYNCED)
+	python -m gamengen.bench $(BENCH)
+
 test: $(SYNCED)
 	pytest
 
@@ -61,4 +66,4 @@ check: $(SYNCED)
 
 clean:
 	rm -rf data/.resume data/.partial-* data/tensorboard .resume .partial-* tensorboard
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .cache

@@ -2,13 +2,41 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from gamengen import diffusion
-from gamengen.denoiser import Denoiser
+from gamengen.diffusion import Augmentation, NoiseSchedule
+
+
+class Velocity(Protocol):
+    """What is sampled: a Denoiser, or anything that is called as one and computes the same."""
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The noise schedule it was trained with."""
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How its context was noised in training."""
+
+    @property
+    def dropped(self) -> int:
+        """Class of a context that was dropped."""
+
+    def __call__(
+        self,
+        x_t: Float[Tensor, "b c h w"],
+        t: Int64[Tensor, " b"],
+        context: Float[Tensor, "b l c h w"],
+        actions: Int64[Tensor, "b l"],
+        level_class: Int64[Tensor, " b"],
+        /,
+    ) -> Float[Tensor, "b c h w"]:
+        """The velocity at ``x_t``."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +48,33 @@ class Sampling:
     context_noise: float = 0.0
 
 
+class Past:
+    """The rolling context: one buffer of latents and one of actions, shifted in place.
+
+    ``actions[:, i]`` was taken at ``context[:, i]``; the last leads to the next latent. The
+    buffers keep their place in memory, as CUDA graphs like it, and are the caller's no more.
+    """
+
+    def __init__(self, context: Float[Tensor, "b l c h w"], actions: Int64[Tensor, "b l"]) -> None:
+        self.context, self.actions = context.clone(), actions.clone()
+        # Memory cannot be copied onto itself with an offset: it goes by way of these.
+        self.shifted, self.shifted_actions = context.clone(), actions.clone()
+
+    def act(self, action: Int64[Tensor, " b"]) -> None:
+        """Let ``action`` lead out of the last frame."""
+        self.actions[:, -1].copy_(action)
+
+    def push(self, latent: Float[Tensor, "b c h w"]) -> None:
+        """Make ``latent`` the last frame; the oldest is forgotten."""
+        for buffer, shifted in (
+            (self.context, self.shifted),
+            (self.actions, self.shifted_actions),
+        ):
+            shifted[:, :-1].copy_(buffer[:, 1:])
+            buffer.copy_(shifted)
+        self.context[:, -1].copy_(latent)
+
+
 class Sampler:
     """Samples next latents with one denoiser; every timestep is a Python int.
 
@@ -27,7 +82,7 @@ class Sampler:
     at the first timestep of that schedule.
     """
 
-    def __init__(self, denoiser: Denoiser, sampling: Sampling) -> None:
+    def __init__(self, denoiser: Velocity, sampling: Sampling) -> None:
         self.denoiser, self.sampling = denoiser, sampling
         self.visits = denoiser.schedule.visits(sampling.steps)
         alpha_bars = denoiser.schedule.alpha_bars()
@@ -62,6 +117,23 @@ class Sampler:
             x_t = diffusion.ddim_step(x0, eps, torch.full_like(alpha_bar, then))
         return x_t
 
+    def step(
+        self, past: Past, action: Int64[Tensor, " b"], generator: torch.Generator
+    ) -> Float[Tensor, "b c h w"]:
+        """The latent that ``action`` leads to; it becomes the last of ``past``.
+
+        Noise is drawn on the CPU, so that every device dreams the same from one seed.
+        """
+        past.act(action)
+        where = past.context.device
+        noise = torch.randn(past.context[:, 0].shape, generator=generator).to(where)
+        eps = None
+        if self.sampling.context_noise > 0:
+            eps = torch.randn(past.context.shape, generator=generator).to(where)
+        latent = self.next_latent(past.context, past.actions, noise, eps)
+        past.push(latent)
+        return latent
+
     def rollout(
         self,
         context: Float[Tensor, "b l c h w"],
@@ -74,20 +146,13 @@ class Sampler:
         ``past_actions[:, i]`` was taken at ``context[:, i]``, except that the last is replaced
         by the first of ``actions``: the one that leads out of the last context frame.
         """
-        taken = past_actions[:, :-1]
+        past = Past(context, past_actions)
         for n in range(actions.shape[1]):
-            taken = torch.cat([taken, actions[:, n : n + 1]], 1)[:, -context.shape[1] :]
-            noise = torch.randn(context[:, 0].shape, generator=generator).to(context.device)
-            eps = None
-            if self.sampling.context_noise > 0:
-                eps = torch.randn(context.shape, generator=generator).to(context.device)
-            latent = self.next_latent(context, taken, noise, eps)
-            context = torch.cat([context[:, 1:], latent[:, None]], 1)
-            yield latent
+            yield self.step(past, actions[:, n], generator)
 
 
 def guided_velocity(
-    denoiser: Denoiser,
+    denoiser: Velocity,
     x_t: Float[Tensor, "b c h w"],
     t: int | Int64[Tensor, " b"],
     context: Float[Tensor, "b l c h w"],

@@ -12,6 +12,7 @@ import pytest
 
 import gamengen  # noqa: F401  settles whether torch_xla may be seen, before anything imports it
 from tests.artifacts import make_autoencoder, make_denoiser, make_episodes, make_latents
+from tests.dreams import Made, make_playable, open_playable
 from tests.tiny import ROOT, write_params
 
 Launch = Callable[..., str]
@@ -43,6 +44,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     latents = make_latents(folder / "latents", episodes, autoencoder)
     make_denoiser(folder / "denoiser", latents)
     return folder
+
+
+@pytest.fixture(scope="session")
+def playable_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a tiny model to play."""
+    return make_playable(tmp_path_factory.mktemp("playable"))
+
+
+@pytest.fixture
+def playable(playable_data: Path) -> Made:
+    """That model, read afresh."""
+    return open_playable(playable_data)
 
 
 @pytest.fixture

@@ -1,0 +1,79 @@
+"""What a back end supplies, and the choice of one by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from gamengen import device
+from gamengen.autoencoder import Autoencoder
+from gamengen.backends.compiled import Compiled
+from gamengen.backends.eager import Eager
+from gamengen.backends.precision import Precision
+from gamengen.denoiser import Denoiser
+from gamengen.errors import InputError
+from gamengen.sampler import Velocity
+
+Picture = Callable[[Float[Tensor, "1 c h w"]], UInt8[Tensor, "h w 3"]]
+
+NAMES = ("eager", "compile", "xla", "openvino", "openvino-int8")
+
+
+class Backend(Protocol):
+    """Makes the two functions that play calls for every frame.
+
+    Both take and give tensors on ``where``. What is built is built at the first call of a batch
+    size, or when it is asked for.
+    """
+
+    name: str
+    where: torch.device
+
+    @property
+    def precision(self) -> str:
+        """Of its arithmetic: fp32, bf16, fp16 or int8."""
+
+    def velocity(self, denoiser: Denoiser) -> Velocity:
+        """The denoiser, as it runs here."""
+
+    def picture(self, decoder: Autoencoder) -> Picture:
+        """A latent's 8-bit picture."""
+
+
+def open_backend(name: str, precision: Precision = "fp32", latents: Path | None = None) -> Backend:
+    """The back end of that name on this machine's device.
+
+    ``precision`` is that of ``eager`` and ``compile``; ``latents`` is the folder that int8 is
+    calibrated on. Raises InputError when this machine lacks what it needs.
+    """
+    if name not in NAMES:
+        raise InputError(f"back end {name!r}: there are {', '.join(NAMES)}")
+    if name.startswith("openvino"):
+        return _open_openvino(name, latents)
+    if device.on_xla() != (name == "xla"):
+        found = "is set" if device.on_xla() else "is not set"
+        raise InputError(f"back end {name!r}: PJRT_DEVICE {found}: it decides whether XLA is used")
+    where = device.start().device
+    if name == "compile":
+        return Compiled(where, precision)
+    return Eager(where, precision, name)
+
+
+def _open_openvino(name: str, latents: Path | None) -> Backend:
+    if name == "openvino-int8" and latents is None:
+        raise InputError(f"back end {name!r}: needs a folder of latents to be calibrated on")
+    try:
+        if latents is None or name == "openvino":
+            from gamengen.backends.openvino import OpenVino
+
+            return OpenVino()
+        from gamengen.backends.openvino_int8 import OpenVinoInt8
+
+        return OpenVinoInt8(latents)
+    except ImportError as error:
+        raise InputError(
+            f"back end {name!r}: {error}; install it with: uv sync --extra openvino"
+        ) from None

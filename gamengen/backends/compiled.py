@@ -1,0 +1,59 @@
+"""torch.compile: fused kernels, and on a GPU one CUDA graph a network."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gamengen.autoencoder import Autoencoder, to_uint8
+from gamengen.backends.precision import Precision, decoder_in, denoiser_in
+from gamengen.denoiser import Denoiser
+from gamengen.sampler import Velocity
+
+MODE = "reduce-overhead"  # with CUDA graphs, where there is CUDA
+
+
+class CompiledVelocity:
+    """A denoiser whose forward pass is compiled once per batch size.
+
+    CUDA graphs belong to the thread that recorded them: warm up in the one that plays.
+    """
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.schedule, self.augmentation = denoiser.schedule, denoiser.augmentation
+        self.dropped = denoiser.dropped
+        self.run = torch.compile(denoiser, mode=MODE, dynamic=False)
+
+    @torch.no_grad()
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        # A graph's output is overwritten by its next run; the sampler has used it up by then.
+        torch.compiler.cudagraph_mark_step_begin()
+        return self.run(*inputs)
+
+
+class Compiled:
+    """Runs what torch.compile makes of the modules, in channels-last memory."""
+
+    name = "compile"
+
+    def __init__(self, where: torch.device, precision: Precision = "fp32") -> None:
+        self.where, self.precision = where, precision
+
+    def velocity(self, denoiser: Denoiser) -> Velocity:
+        net = denoiser_in(denoiser.to(self.where), self.precision)
+        return CompiledVelocity(net.to(memory_format=torch.channels_last))
+
+    def picture(self, decoder: Autoencoder) -> Callable[[Tensor], Tensor]:
+        net = decoder_in(decoder.to(self.where), self.precision)
+
+        def shown(latent: Tensor) -> Tensor:
+            return to_uint8(net.decode(latent))[0]
+
+        compiled = torch.compile(shown, mode=MODE, dynamic=False)
+
+        @torch.no_grad()
+        def picture(latent: Tensor) -> Tensor:
+            torch.compiler.cudagraph_mark_step_begin()
+            return compiled(latent)
+
+        return picture

@@ -1,0 +1,35 @@
+"""PyTorch as it comes: the reference for every other back end. Under PJRT_DEVICE it is XLA's."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gamengen.autoencoder import Autoencoder, to_uint8
+from gamengen.backends.precision import Precision, decoder_in, denoiser_in
+from gamengen.denoiser import Denoiser
+from gamengen.sampler import Velocity
+
+
+class Eager:
+    """Runs the modules themselves, on any device torch knows.
+
+    XLA traces them into one graph a frame: nothing more is needed for it.
+    """
+
+    def __init__(
+        self, where: torch.device, precision: Precision = "fp32", name: str = "eager"
+    ) -> None:
+        self.where, self.precision, self.name = where, precision, name
+
+    def velocity(self, denoiser: Denoiser) -> Velocity:
+        return denoiser_in(denoiser.to(self.where), self.precision)
+
+    def picture(self, decoder: Autoencoder) -> Callable[[Tensor], Tensor]:
+        net = decoder_in(decoder.to(self.where), self.precision)
+
+        @torch.no_grad()
+        def picture(latent: Tensor) -> Tensor:
+            return to_uint8(net.decode(latent))[0]
+
+        return picture

@@ -1,0 +1,165 @@
+"""OpenVINO in 8-bit integers: quantised after training, on what play visits, and kept."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+import nncf
+import openvino
+import torch
+from torch import Tensor
+
+from gamengen import device
+from gamengen.autoencoder import Autoencoder
+from gamengen.backends.openvino import (
+    OpenVinoVelocity,
+    Request,
+    convert_decoder,
+    convert_denoiser,
+)
+from gamengen.denoiser import Denoiser
+from gamengen.latents import Latents, Windows
+from gamengen.sampler import Past, Sampler, Sampling, Velocity
+from gamengen.weights import Weights
+
+CACHE = Path(".cache/int8")
+# What the calibration has seen: a change here makes every kept model anew.
+VISITS = [
+    Sampling(steps=1),
+    Sampling(steps=4),
+    Sampling(steps=1, guidance=1.5),
+    Sampling(steps=4, guidance=1.5),
+    Sampling(steps=4, context_noise=0.02),
+]
+STARTS, FRAMES, DECODED = 6, 2, 64
+
+
+class OpenVinoInt8:
+    """Both networks with 8-bit weights and activations, calibrated on recorded play.
+
+    Quantised models are kept in ``cache``, by what they were made from; making one takes about
+    a minute.
+    """
+
+    name, precision = "openvino-int8", "int8"
+    where = torch.device("cpu")
+
+    def __init__(self, latents: Path, cache: Path = CACHE) -> None:
+        self.latents, self.cache = latents, cache
+
+    def velocity(self, denoiser: Denoiser) -> Velocity:
+        denoiser = denoiser.to(self.where)
+
+        def build(batch: int) -> openvino.Model:
+            return self._kept(
+                f"denoiser-{identity(denoiser)}-{batch}",
+                lambda: convert_denoiser(denoiser, batch),
+                lambda: visited(denoiser, self.latents, batch),
+            )
+
+        return OpenVinoVelocity(denoiser, build)
+
+    def picture(self, decoder: Autoencoder) -> Callable[[Tensor], Tensor]:
+        decoder = decoder.to(self.where)
+        model = self._kept(
+            f"decoder-{identity(decoder)}",
+            lambda: convert_decoder(decoder),
+            lambda: recorded(self.latents),
+        )
+        return Request(model)
+
+    def _kept(
+        self,
+        name: str,
+        convert: Callable[[], openvino.Model],
+        samples: Callable[[], Iterable[list[Tensor]]],
+    ) -> openvino.Model:
+        path = self.cache / f"{name}.xml"
+        if not path.is_file():
+            made = quantise(convert(), samples())
+            self.cache.mkdir(parents=True, exist_ok=True)
+            unfinished = self.cache / f"unfinished-{name}.xml"
+            openvino.save_model(made, unfinished, compress_to_fp16=False)
+            unfinished.with_suffix(".bin").replace(path.with_suffix(".bin"))
+            unfinished.replace(path)
+        return openvino.Core().read_model(path)
+
+
+def quantise(model: openvino.Model, samples: Iterable[list[Tensor]]) -> openvino.Model:
+    """A model in 8 bits: ranges of its activations as found on ``samples``."""
+    arrays = [[value.numpy() for value in sample] for sample in samples]
+    nncf.set_log_level(logging.ERROR)
+    with contextlib.redirect_stdout(sys.stderr):  # its progress bars
+        return nncf.quantize(
+            model,
+            nncf.Dataset(arrays),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(arrays),
+        )
+
+
+class Recorder:
+    """A denoiser that remembers what it was asked."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser = denoiser
+        self.schedule, self.augmentation = denoiser.schedule, denoiser.augmentation
+        self.dropped = denoiser.dropped
+        self.asked: list[list[Tensor]] = []
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        self.asked.append([value.clone() for value in inputs])
+        return self.denoiser(*inputs)
+
+
+def visited(denoiser: Denoiser, latents: Path, batch: int) -> list[list[Tensor]]:
+    """Inputs of the denoiser in short rollouts from recorded starts, in batches of ``batch``.
+
+    Timesteps, noise levels and dropped contexts are those of ``VISITS``; from the second frame
+    on the context holds the model's own frames.
+    """
+    recorder = Recorder(denoiser)
+    random = device.generator(0)
+    windows = Windows(Latents(latents), "train", denoiser.context_frames)
+    for start in range(STARTS):
+        window = windows.draw(1, 0, start, 0)
+        for sampling in VISITS:
+            past = Past(window.context, window.actions)
+            for frame in range(FRAMES):
+                action = window.actions[:, frame - FRAMES]
+                Sampler(recorder, sampling).step(past, action, random)
+    if batch == 1:
+        return [
+            [value[row : row + 1] for value in asked]
+            for asked in recorder.asked
+            for row in range(len(asked[0]))
+        ]
+    return [asked for asked in recorder.asked if len(asked[0]) == batch]
+
+
+def recorded(latents: Path) -> list[list[Tensor]]:
+    """Single latents of recorded frames."""
+    windows = Windows(Latents(latents), "train", 1)
+    return [[windows.draw(1, 1, number, 0).target] for number in range(DECODED)]
+
+
+def identity(net: torch.nn.Module) -> str:
+    """What a quantised network depends on: weights, calibration, versions; as a short name."""
+    digest = hashlib.sha256()
+    told = [repr(VISITS), STARTS, FRAMES, DECODED, version("openvino"), version("nncf")]
+    digest.update(json.dumps(told).encode())
+    for name, value in sorted(net.state_dict().items()):
+        digest.update(f"{name}{tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def loss_file(weights: Weights, cache: Path = CACHE) -> Path:
+    """Where the measured loss of a quantised model is kept: beside it."""
+    nets = (weights.teacher, weights.student, weights.decoder)
+    return cache / f"loss-{'-'.join(identity(net) for net in nets)}.json"
