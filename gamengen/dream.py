@@ -12,6 +12,7 @@ from torch import Tensor
 from gamengen.autoencoder import Autoencoder, to_float, to_uint8
 from gamengen.denoiser import Denoiser, load_denoiser
 from gamengen.engine import Frame, History
+from gamengen.errors import InputError
 from gamengen.latents import pad_history
 from gamengen.sampler import Sampler, Sampling
 
@@ -61,9 +62,23 @@ class Dream:
         self.frames_since_real = 0
         self.timings = Timings(0.0, 0.0)
 
+    @property
+    def settings(self) -> Settings:
+        """How the next frame is made; setting it raises InputError where it cannot be."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, told: Settings) -> None:
+        highest = self.weights.teacher.augmentation.highest
+        if told.context_noise > highest:
+            raise InputError(f"context_noise: {told.context_noise}: at most {highest}")
+        if told.model == "student" and told.steps != 1:
+            raise InputError(f"steps: {told.steps}: the student takes 1")
+        self._settings = told
+
     @torch.inference_mode()
     def start(self, history: History) -> Frame:
-        """Encode the last frames, padded as in training; returns the real one at which it begins."""
+        """Encode the last frames, padded as in training; returns the last."""
         frames = history.frames[-self.length :]
         latents = self.weights.autoencoder.encode(to_float(torch.from_numpy(frames)))
         # The action of the last frame is not known yet: `step` gives it.
@@ -90,11 +105,11 @@ class Dream:
         return frame
 
     @torch.inference_mode()
-    def edit(self, frame: Frame) -> Frame:
-        """Make a frame the whole history, with no key pressed (A.4); returns it as the model sees it."""
+    def edit(self, frame: Frame, count: int) -> Frame:
+        """Make a frame the last ``count`` of the history (A.4); returns it as the model sees it."""
         latent = self.weights.autoencoder.encode(to_float(torch.from_numpy(frame)[None]))
-        self.context = latent[:, None].repeat(1, self.length, 1, 1, 1)
-        self.actions.fill_(self.facts.no_action)
+        self.context[:, -count:] = latent
+        self.actions[:, -count:] = self.facts.no_action
         return to_uint8(self.weights.autoencoder.decode(latent))[0].numpy()
 
     def close(self) -> None:

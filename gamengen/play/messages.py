@@ -55,7 +55,7 @@ class Settings(Message):
     type: Literal["settings"]
     model: Literal["student", "teacher"]
     steps: Annotated[int, Field(ge=1, le=MAX_STEPS)]
-    guidance: Annotated[float, Field(ge=0, le=MAX_GUIDANCE)]
+    guidance: Annotated[float, Field(ge=1, le=MAX_GUIDANCE)]  # 1 is none
     context_noise: Annotated[float, Field(ge=0, le=1)]
 
 

@@ -6,7 +6,6 @@ from fractions import Fraction
 
 import numpy as np
 
-from gamengen.dream import Settings
 from gamengen.engine import Frame
 from gamengen.play import messages
 from gamengen.play.clip import Moment, Recorder, encode
@@ -44,7 +43,7 @@ class Playing:
         match command:
             case np.ndarray():
                 self.paused = True
-                return self._show([self.match.dream.edit(command)])
+                return self._show([self.match.dream.edit(command, self.source.context_frames)])
             case messages.Begin():
                 return self.begin(command.start, command.beside)
             case messages.Pause():
@@ -99,13 +98,3 @@ class Playing:
             self.send(kind, encode(moments, rate, kind, self.wanted))
         except ValueError as error:
             self.tell({"type": "error", "message": f"save: {error}"})
-
-
-def dream_settings(told: messages.Settings, highest_noise: float) -> Settings:
-    """As the dream takes them. Raises BadMessage for noise it was not trained with."""
-    if told.context_noise > highest_noise:
-        raise BadMessage(
-            f"context_noise: {told.context_noise}: this model was trained with up to "
-            f"{highest_noise:g}"
-        )
-    return Settings(told.model, told.steps, told.guidance, told.context_noise)

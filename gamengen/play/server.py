@@ -148,13 +148,15 @@ def hello(source: Source) -> dict[str, Any]:
         "keys": [key.model_dump() for key in key_map(facts.buttons)],
         "starts": [entry.id for entry, _ in source.starts()],
         "limits": {
-            "steps": messages.MAX_STEPS,
-            "guidance": messages.MAX_GUIDANCE,
-            "context_noise": source.highest_noise,
+            name: {
+                "steps": 1 if name == "student" else messages.MAX_STEPS,
+                "guidance": messages.MAX_GUIDANCE,
+                "context_noise": source.highest_noise,
+            }
+            for name in source.defaults
         },
         "defaults": {
             name: {
-                "model": told.model,
                 "steps": told.steps,
                 "guidance": told.guidance,
                 "context_noise": told.context_noise,

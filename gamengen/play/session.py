@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
+from gamengen.dream import Settings
+from gamengen.errors import InputError
 from gamengen.play import messages
 from gamengen.play.blind import Answers
 from gamengen.play.inbox import Command, Inbox
@@ -16,7 +18,7 @@ from gamengen.play.match import Match
 from gamengen.play.messages import BadMessage
 from gamengen.play.mode import Mode, Shown
 from gamengen.play.pace import Pace
-from gamengen.play.playing import Playing, dream_settings
+from gamengen.play.playing import Playing
 from gamengen.play.source import Source
 from gamengen.play.trials import Trials
 from gamengen.play.wire import pack
@@ -85,8 +87,7 @@ class Session:
         match command:
             case messages.Settings():
                 self._require_playing("settings")
-                settings = dream_settings(command, self.source.highest_noise)
-                self.match.dream.settings = settings
+                self._set(command)
             case messages.Pace():
                 self._require_playing("pace")
                 self.pace.unlimited = command.unlimited
@@ -101,6 +102,14 @@ class Session:
                 shown = self.mode.heed(command)
                 if shown is not None:
                     self._show(shown)
+
+    def _set(self, told: messages.Settings) -> None:
+        try:
+            self.match.dream.settings = Settings(
+                told.model, told.steps, told.guidance, told.context_noise
+            )
+        except InputError as error:
+            raise BadMessage(str(error)) from None
 
     def _require_playing(self, what: str) -> None:
         if self.mode is not self.playing:

@@ -64,6 +64,8 @@ const heed = {
     showStarts();
     showTests();
     showModel("student", false);
+    [canvas.width, canvas.height] = [told.width, told.height];
+    fit();
     $("unlimited").checked = false;
     press($("beside"), false);
     veil("press a key to play", "or click here");
@@ -80,7 +82,9 @@ const heed = {
     draw(pictures);
     if (test) return showLeft(header);
     const real = header.over ? "real game: over" : "real game";
-    label(pictures.length > 1 ? [[real, "real"], ["model", "neural"]] : []);
+    const upright = canvas.height > canvas.width;
+    const names = [[upright ? `above: ${real}` : real, "real"], [upright ? "below: model" : "model", "neural"]];
+    label(pictures.length > 1 ? names : []);
   },
 
   async clips(header, parts) {
@@ -137,15 +141,15 @@ function draw(pictures) {
   });
 }
 
-// Every pixel of the game a square of whole screen pixels.
+// Every pixel of the game a square of whole screen pixels, unless much room were lost.
 function fit() {
   const full = document.fullscreenElement;
   const wide = innerWidth > 860;
   const room = full ? innerHeight - 130 : wide ? Math.max(260, innerHeight - 250) : innerHeight * 0.6;
   const across = (full ? innerWidth - 16 : $("stage").clientWidth) * devicePixelRatio;
   const scale = Math.min(across / canvas.width, (room * devicePixelRatio) / canvas.height);
-  const whole = Math.max(1, scale >= 1 ? Math.floor(scale) : 1);
-  const width = Math.min((canvas.width * whole) / devicePixelRatio, across / devicePixelRatio);
+  const whole = Math.floor(scale);
+  const width = (canvas.width * (whole > 0.9 * scale ? whole : scale)) / devicePixelRatio;
   $("frame").style.width = $("labels").style.width = `${width}px`;
 }
 
@@ -258,7 +262,7 @@ function showModel(name, send = true) {
   model = name;
   for (const button of $("model").children) press(button, button.dataset.model === name);
   for (const [id, field] of Object.entries(SLIDERS)) {
-    $(id).max = told.limits[field];
+    $(id).max = told.limits[name][field];
     $(id).value = told.defaults[name][field];
   }
   showSettings();
@@ -552,6 +556,7 @@ function startTest(kind, seconds) {
   $("answer-first").textContent = texts[0];
   $("answer-second").textContent = texts[1];
   label([]);
+  fit();
   scrollTo(0, 0);
   pose();
 }
@@ -603,6 +608,7 @@ function watch() {
 function answer(place) {
   const choices = test.active ? ["real", "neural"] : ["left", "right"];
   say({ type: "answer", choice: choices[place] });
+  showQuestion("");
   releaseAll();
 }
 
@@ -616,8 +622,10 @@ function leave() {
 
 function endTest() {
   test = null;
+  label([]);
   $("question").hidden = true;
   document.body.classList.remove("blind");
+  fit();
 }
 
 function showVerdict(verdicts) {
