@@ -4,7 +4,8 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from gamengen.play.session import Session
 from gamengen.play.source import Source
 
 PAGE = Path(__file__).parent / "page"
+SECONDS_TO_END = 2.0  # for each session, when the server goes
 TRY_AGAIN_LATER, NOT_ALLOWED = 1013, 1008  # WebSocket close codes
 
 
@@ -29,8 +31,17 @@ def create_app(
     source: Source, answers: Answers, most: int = 4, names: Collection[str] = ()
 ) -> FastAPI:
     """At most so many sessions at once; ``names`` are host names this server goes by."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.sessions = sessions = set[Session]()
+    sessions = set[Session]()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        for session in list(sessions):
+            session.close()
+            await asyncio.to_thread(session.thread.join, SECONDS_TO_END)
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.state.sessions = sessions
     page, policy = read_page()
     thumbnails = [
         to_jpeg(source.episodes.frames(entry, frame, frame + 1)[0])
@@ -81,7 +92,8 @@ async def attend(
     mailbox = Mailbox(loop)
 
     def ended() -> None:
-        loop.call_soon_threadsafe(sessions.discard, session)
+        with suppress(RuntimeError):  # the loop itself has ended
+            loop.call_soon_threadsafe(sessions.discard, session)
 
     session = Session(source, answers, mailbox, ended)
     sessions.add(session)

@@ -25,7 +25,7 @@ class Player:
     def __init__(self, socket: Any) -> None:
         self.socket = socket
 
-    def say(self, kind: str, **fields: Any) -> None:
+    def say(self, kind: str, /, **fields: Any) -> None:
         self.socket.send_text(json.dumps({"type": kind, **fields}))
 
     def hear(self) -> tuple[dict[str, Any], list[bytes]]:
