@@ -1,6 +1,6 @@
 # Needs python3 (3.11 or 3.12) and git, nothing else: everything is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help sync params repro flow report bench test check clean
+.PHONY: help sync params repro flow report play blind bench test check clean
 .DELETE_ON_ERROR:
 
 UV := uv==0.13.9
@@ -17,6 +17,8 @@ help:
 	@echo 'make repro   run the whole pipeline; what is up to date is skipped'
 	@echo 'make flow    the same under Prefect'
 	@echo 'make report  where the last evaluation is shown'
+	@echo 'make play    a page on which you play the model that make repro made'
+	@echo 'make blind   what blind tests on that page have shown'
 	@echo 'make bench   how fast this machine plays the model (alone on it: minutes)'
 	@echo 'make test    run the tests'
 	@echo 'make check   format, lint, types, import contracts'
@@ -50,6 +52,12 @@ report: $(SYNCED)
 	@test -f report/index.html || { echo 'error: no report yet: make repro' >&2; exit 2; }
 	@dvc metrics show
 	@echo 'file://$(CURDIR)/report/index.html'
+
+play: $(SYNCED)
+	python -m gamengen.play $(PLAY)
+
+blind: $(SYNCED)
+	python -m gamengen.play.blind
 
 # More of it: make bench BENCH='--seconds 60 --backends eager openvino'
 bench: $(SYNCED)

@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gamengen.autoencoder import Autoencoder
-from gamengen.denoiser import Denoiser, load_denoiser, require_match
+from gamengen.autoencoder import Autoencoder, require_same_encoder
+from gamengen.denoiser import Denoiser, load_denoiser
 from gamengen.errors import InputError
-from gamengen.latents import Latents
 
 Role = Literal["student", "teacher"]
-PARTS = ("latents", "decoder", "denoiser", "student")
+PARTS = ("decoder", "denoiser", "student")
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,16 @@ def load_weights(data: Path) -> Weights:
     """
     missing = [str(data / name) for name in PARTS if not (data / name).is_dir()]
     if missing:
-        raise InputError(f"{', '.join(missing)}: missing; make them with: make repro")
-    latents = Latents(data / "latents")
+        raise InputError(f"{', '.join(missing)}: nothing to play yet; make it with: make repro")
+    decoder = Autoencoder.load(data / "decoder")
     teacher, student = (load_denoiser(data / name) for name in ("denoiser", "student"))
-    require_match(teacher, data / "denoiser", latents)
-    require_match(student, data / "student", latents)
-    return Weights(teacher, student, Autoencoder.load(data / "decoder"))
+    for net, name in ((teacher, "denoiser"), (student, "student")):
+        require_same_encoder(
+            str(net.config["autoencoder"]), decoder.facts.encoder, data / name, data / "decoder"
+        )
+    if student.game != teacher.game:
+        raise InputError(
+            f"{data / 'student'}/config.json: game: not that of {data / 'denoiser'}; distill again "
+            "with: dvc repro distill"
+        )
+    return Weights(teacher, student, decoder)

@@ -1,6 +1,7 @@
 """What a back end supplies, and the choice of one by name."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -60,6 +61,15 @@ def open_backend(name: str, precision: Precision = "fp32", latents: Path | None 
     if name == "compile":
         return Compiled(where, precision)
     return Eager(where, precision, name)
+
+
+def usual() -> str:
+    """The back end to play on: XLA's where it is used, compiled on a GPU, OpenVINO on a CPU."""
+    if device.on_xla():
+        return "xla"
+    if torch.cuda.is_available():
+        return "compile"
+    return "openvino" if find_spec("openvino") else "eager"
 
 
 def _open_openvino(name: str, latents: Path | None) -> Backend:

@@ -1,0 +1,1 @@
+"""A person at the keyboard: the page on which the model is played, and its server."""

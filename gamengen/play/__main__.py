@@ -1,0 +1,72 @@
+"""``python -m gamengen.play``: serve the page on which a person plays the model."""
+
+import argparse
+import logging
+import sys
+import threading
+import webbrowser
+from pathlib import Path
+
+import uvicorn
+
+from gamengen.backends.backend import NAMES, open_backend, usual
+from gamengen.errors import InputError
+from gamengen.play import blind, source
+from gamengen.play.blind import Answers
+from gamengen.play.server import create_app
+
+MAX_MESSAGE = 1 << 20  # bytes: longer ones close the connection before they are read
+
+
+def options() -> argparse.Namespace:
+    """How to serve; how to play is chosen on the page."""
+    told = argparse.ArgumentParser(prog="python -m gamengen.play", description=__doc__)
+    told.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    told.add_argument("--port", type=int, default=8000, help="(%(default)s)")
+    told.add_argument("--name", action="append", default=[], help="host name it may be called by")
+    told.add_argument("--data", type=Path, default=Path("data"), help="(%(default)s)")
+    told.add_argument("--backend", choices=NAMES, default=usual(), help="(%(default)s)")
+    told.add_argument("--answers", type=Path, default=blind.FILE, help="(%(default)s)")
+    told.add_argument("--sessions", type=int, default=4, help="players at once (%(default)s)")
+    told.add_argument("--open", action=argparse.BooleanOptionalAction, default=True)
+    return told.parse_args()
+
+
+def serve(app: object, host: str, port: int) -> uvicorn.Server:
+    """A server whose connections are bounded and noticed when they die."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,  # type: ignore[arg-type]
+            host=host,
+            port=port,
+            ws="websockets-sansio",
+            ws_max_size=MAX_MESSAGE,
+            ws_max_queue=16,
+            ws_ping_interval=5,
+            ws_ping_timeout=5,
+            ws_per_message_deflate=False,  # pictures are compressed already
+            log_level="warning",
+            timeout_graceful_shutdown=2,
+        )
+    )
+
+
+def main() -> None:
+    """The command."""
+    told = options()
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    try:
+        backend = open_backend(told.backend, latents=told.data.resolve() / "latents")
+        played = source.load(told.data, backend)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    app = create_app(played, Answers(told.answers), told.sessions, told.name)
+    url = f"http://{told.host}:{told.port}/"
+    print(f"play at {url} (Ctrl+C ends it)", flush=True)
+    if told.open:
+        threading.Timer(1.0, webbrowser.open, [url]).start()
+    serve(app, told.host, told.port).run()
+
+
+if __name__ == "__main__":
+    main()

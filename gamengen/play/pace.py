@@ -1,0 +1,57 @@
+"""No faster than the game, and how fast that is."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+SECONDS_MEASURED = 2.0
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What the page always shows; all 0 until two frames have been made."""
+
+    fps: float
+    ms: float  # of making one frame, without waiting for its turn
+    factor: float  # of real time: 1 is the game's own speed
+
+
+class Pace:
+    """Says how long to wait for the next frame; measures the last two seconds.
+
+    A frame that comes late is not made up for by hurrying: the next is due one period on.
+    """
+
+    def __init__(self, fps: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        """``fps`` are the game's own: 35 tics a second over tics a frame."""
+        self.game_fps, self.clock = fps, clock
+        self.unlimited = False
+        self.restart()
+
+    def restart(self) -> None:
+        """Play goes on after a pause: nothing is late."""
+        self.due = self.clock()
+        self.frames: deque[tuple[float, float]] = deque()  # when it was ready, seconds it took
+
+    def wait(self) -> float:
+        """Seconds until the next frame's turn; 0 when it is late."""
+        now = self.clock()
+        return 0.0 if self.unlimited else max(0.0, self.due - now)
+
+    def made(self, seconds: float) -> None:
+        """A frame is ready; making it took so many seconds."""
+        now = self.clock()
+        self.frames.append((now, seconds))
+        while now - self.frames[0][0] > SECONDS_MEASURED:
+            self.frames.popleft()
+        self.due = max(self.due, now - seconds) + 1 / self.game_fps
+
+    def rate(self) -> Rate:
+        """Over the frames of the last two seconds."""
+        if len(self.frames) < 2:
+            return Rate(0.0, 0.0, 0.0)
+        spent = self.frames[-1][0] - self.frames[0][0]
+        fps = (len(self.frames) - 1) / spent if spent > 0 else 0.0
+        ms = 1000 * sum(seconds for _, seconds in self.frames) / len(self.frames)
+        return Rate(fps, ms, fps / self.game_fps)

@@ -1,0 +1,100 @@
+"""Playing: the model, the real game beside it, edited pictures, the last minute saved."""
+
+import threading
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from gamengen.engine import Frame
+from gamengen.play import messages
+from gamengen.play.clip import Moment, Recorder, encode
+from gamengen.play.inbox import Command
+from gamengen.play.keys import action_of
+from gamengen.play.match import Match
+from gamengen.play.messages import BadMessage
+from gamengen.play.mode import Shown, Tell
+from gamengen.play.pace import Pace
+from gamengen.play.picture import to_jpeg
+from gamengen.play.source import TICS_PER_SECOND, Source
+
+
+class Playing:
+    """A person plays, alone or beside the real game, from a start point on."""
+
+    def __init__(
+        self,
+        source: Source,
+        match: Match,
+        pace: Pace,
+        tell: Tell,
+        send: Callable[[str, bytes], None],
+        wanted: Callable[[], bool],
+    ) -> None:
+        """``send`` hands over a file of a kind; saving stops when nothing is ``wanted``."""
+        self.source, self.match, self.pace = source, match, pace
+        self.tell, self.send, self.wanted = tell, send, wanted
+        self.paused = True
+        self.recorder = Recorder(source.fps)
+        self.saving: threading.Thread | None = None
+
+    def heed(self, command: Command) -> Shown | None:
+        """Raises BadMessage for what cannot be done."""
+        match command:
+            case np.ndarray():
+                self.paused = True
+                return self._show([self.match.dream.edit(command, self.source.context_frames)])
+            case messages.Begin():
+                return self.begin(command.start, command.beside)
+            case messages.Pause():
+                self.paused = command.paused
+            case messages.Save():
+                self._save(command.format)
+            case _:
+                raise BadMessage(f"{command.type}: not while playing")
+        return None
+
+    def begin(self, start: int, beside: bool) -> Shown:
+        """Stand at a start point, until play goes on. Raises BadMessage if there is none such."""
+        starts = self.source.starts()
+        if start >= len(starts):
+            raise BadMessage(f"start: {start}: there are {len(starts)}")
+        self.paused = True
+        frames = self.match.start(self.source.history(*starts[start]), beside)
+        return self._show(frames)
+
+    def frame(self, held: Sequence[str]) -> Shown:
+        """One frame on."""
+        action = action_of(self.source.facts, held)
+        shown = self._show(self.match.step(action), self.source.facts.action_names[action])
+        self.recorder.add(shown.pictures)
+        return shown
+
+    def _show(self, frames: Sequence[Frame], action: str = "") -> Shown:
+        if self.match.lost:
+            self.tell({"type": "error", "message": self.match.lost})
+            self.match.lost = None
+        rate = self.pace.rate()
+        header = {
+            "action": action,
+            "fps": round(rate.fps, 1),
+            "ms": round(rate.ms, 1),
+            "factor": round(rate.factor, 2),
+            "since_real": self.match.dream.frames_since_real,
+            "over": self.match.over,
+        }
+        return Shown([to_jpeg(frame) for frame in frames], header)
+
+    def _save(self, kind: str) -> None:
+        if self.saving is not None and self.saving.is_alive():
+            raise BadMessage("save: the last one is still being made")
+        moments = list(self.recorder.moments)
+        self.saving = threading.Thread(target=self._encode, args=(moments, kind), daemon=True)
+        self.saving.start()
+
+    def _encode(self, moments: list[Moment], kind: str) -> None:
+        rate = Fraction(TICS_PER_SECOND, self.source.facts.tics_per_frame)
+        try:
+            self.send(kind, encode(moments, rate, kind, self.wanted))
+        except ValueError as error:
+            self.tell({"type": "error", "message": f"save: {error}"})

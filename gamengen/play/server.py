@@ -1,0 +1,201 @@
+"""The page over HTTP, and one WebSocket a player. The event loop never computes."""
+
+import asyncio
+import base64
+import hashlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request, Response, WebSocket
+
+from gamengen.play import messages, trials
+from gamengen.play.blind import Answers
+from gamengen.play.keys import key_map
+from gamengen.play.mailbox import Mailbox
+from gamengen.play.messages import BadMessage
+from gamengen.play.origin import host_allowed, same_origin
+from gamengen.play.picture import from_png, to_jpeg
+from gamengen.play.session import Session
+from gamengen.play.source import Source
+
+PAGE = Path(__file__).parent / "page"
+SECONDS_TO_END = 2.0  # for each session, when the server goes
+TRY_AGAIN_LATER, NOT_ALLOWED = 1013, 1008  # WebSocket close codes
+
+
+def create_app(
+    source: Source, answers: Answers, most: int = 4, names: Collection[str] = ()
+) -> FastAPI:
+    """At most so many sessions at once; ``names`` are host names this server goes by."""
+    sessions = set[Session]()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        for session in list(sessions):
+            session.close()
+            await asyncio.to_thread(session.thread.join, SECONDS_TO_END)
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.state.sessions = sessions
+    page, policy = read_page()
+    thumbnails = [
+        to_jpeg(source.episodes.frames(entry, frame, frame + 1)[0])
+        for entry, frame in source.starts()
+    ]
+
+    @app.middleware("http")
+    async def guard(request: Request, follow: Callable[[Request], Awaitable[Response]]) -> Response:
+        if not host_allowed(request.headers.get("host"), names):
+            return Response("not a name of this server: see --name", 421)
+        response = await follow(request)
+        response.headers["Content-Security-Policy"] = policy
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    @app.get("/")
+    async def index() -> Response:
+        return Response(page, media_type="text/html", headers={"Cache-Control": "no-store"})
+
+    @app.get("/starts/{number}.jpg")
+    async def thumbnail(number: int) -> Response:
+        if not 0 <= number < len(thumbnails):
+            raise HTTPException(404)
+        return Response(thumbnails[number], media_type="image/jpeg")
+
+    @app.websocket("/play")
+    async def play(socket: WebSocket) -> None:
+        host = socket.headers.get("host")
+        if not (host_allowed(host, names) and same_origin(socket.headers.get("origin"), host)):
+            await socket.close(NOT_ALLOWED)
+            return
+        await socket.accept()
+        if len(sessions) >= most:
+            full = f"all {most} seats are taken: try again when somebody has left"
+            await socket.send_text(json.dumps({"type": "full", "message": full}))
+            await socket.close(TRY_AGAIN_LATER)
+            return
+        await attend(socket, source, answers, sessions)
+
+    return app
+
+
+async def attend(
+    socket: WebSocket, source: Source, answers: Answers, sessions: set[Session]
+) -> None:
+    """One session from hello to goodbye; its seat is free once its engines are."""
+    loop = asyncio.get_running_loop()
+    mailbox = Mailbox(loop)
+
+    def ended() -> None:
+        with suppress(RuntimeError):  # the loop itself has ended
+            loop.call_soon_threadsafe(sessions.discard, session)
+
+    session = Session(source, answers, mailbox, ended)
+    sessions.add(session)
+    mailbox.tell(json.dumps(hello(source)))
+    session.start()
+    sender = asyncio.create_task(send(socket, mailbox))
+    try:
+        await receive(socket, session)
+    finally:
+        session.close()
+        sender.cancel()
+        await asyncio.gather(sender, return_exceptions=True)
+
+
+async def send(socket: WebSocket, mailbox: Mailbox) -> None:
+    """Whatever there is to send, as fast as this one reader takes it."""
+    while (message := await mailbox.next()) is not None:
+        if isinstance(message, str):
+            await socket.send_text(message)
+        else:
+            await socket.send_bytes(message)
+
+
+async def receive(socket: WebSocket, session: Session) -> None:
+    """Heed a page until it is gone; what is wrong is answered, and the session lives."""
+    source = session.source
+    size = source.facts.height, source.facts.width
+    while True:
+        message = await socket.receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        try:
+            if (text := message.get("text")) is not None:
+                heed(session, messages.parse(text))
+            else:
+                decode = partial(from_png, message["bytes"], *size)
+                session.inbox.put(await asyncio.to_thread(decode))
+        except BadMessage as error:
+            session.mailbox.tell(json.dumps({"type": "error", "message": str(error)}))
+            await asyncio.sleep(0.01)  # a flood of them is no burden to others
+
+
+def heed(session: Session, message: messages.AnyMessage) -> None:
+    """Pass a message on to where it belongs. Raises BadMessage."""
+    if isinstance(message, messages.Seen):
+        session.mailbox.seen(message.number)
+        return
+    if isinstance(message, messages.Keys):
+        unknown = set(message.held) - set(session.source.facts.buttons)
+        if unknown:
+            raise BadMessage(f"held: no such button; there are {session.source.facts.buttons}")
+    session.inbox.put(message)
+
+
+def hello(source: Source) -> dict[str, Any]:
+    """What the page must know before anything else."""
+    facts = source.facts
+    return {
+        "type": "hello",
+        "scenario": Path(facts.scenario).stem,
+        "width": facts.width,
+        "height": facts.height,
+        "fps": source.fps,
+        "keys": [key.model_dump() for key in key_map(facts.buttons)],
+        "starts": [entry.id for entry, _ in source.starts()],
+        "limits": {
+            name: {
+                "steps": 1 if name == "student" else messages.MAX_STEPS,
+                "guidance": messages.MAX_GUIDANCE,
+                "context_noise": source.highest_noise,
+            }
+            for name in source.defaults
+        },
+        "defaults": {
+            name: {
+                "steps": told.steps,
+                "guidance": told.guidance,
+                "context_noise": told.context_noise,
+            }
+            for name, told in source.defaults.items()
+        },
+        "blind": {"clips": trials.CLIP_SECONDS, "active": trials.PLAY_SECONDS},
+    }
+
+
+def read_page() -> tuple[str, str]:
+    """The page with its style and script inside, and the policy that allows just these."""
+    style, script = ((PAGE / name).read_text() for name in ("style.css", "play.js"))
+    page = (PAGE / "index.html").read_text()
+    page = page.replace("/* style.css */", style).replace("/* play.js */", script)
+    allowed = [
+        "default-src 'none'",
+        "connect-src 'self'",
+        "img-src 'self' blob: data:",
+        f"style-src '{_digest(style)}'",
+        f"script-src '{_digest(script)}'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    return page, "; ".join(allowed)
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

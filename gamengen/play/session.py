@@ -1,0 +1,140 @@
+"""One person at the page: a thread that owns their engines and keeps the game's pace."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+from gamengen.dream import Settings
+from gamengen.errors import InputError
+from gamengen.play import messages
+from gamengen.play.blind import Answers
+from gamengen.play.inbox import Command, Inbox
+from gamengen.play.mailbox import Mailbox
+from gamengen.play.match import Match
+from gamengen.play.messages import BadMessage
+from gamengen.play.mode import Mode, Shown
+from gamengen.play.pace import Pace
+from gamengen.play.playing import Playing
+from gamengen.play.source import Source
+from gamengen.play.trials import Trials
+from gamengen.play.wire import pack
+
+log = logging.getLogger(__name__)
+
+
+class Session:
+    """Heeds its inbox, fills its mailbox; ``ended`` is called when its engines are given back."""
+
+    def __init__(
+        self, source: Source, answers: Answers, mailbox: Mailbox, ended: Callable[[], None]
+    ) -> None:
+        self.source, self.answers, self.mailbox, self.ended = source, answers, mailbox, ended
+        self.inbox, self.pace = Inbox(), Pace(source.fps)
+        self.number = 0
+        self.thread = threading.Thread(target=self._run, name="session", daemon=True)
+
+    def start(self) -> None:
+        """Begin at the first start point, paused."""
+        self.thread.start()
+
+    def close(self) -> None:
+        """The page is gone: the engines are given back after the frame that is being made."""
+        self.inbox.close()
+        self.mailbox.close()
+
+    def _run(self) -> None:
+        try:
+            with closing(Match(self.source.new_dream(), self.source.new_real)) as self.match:
+                self.playing = Playing(
+                    self.source, self.match, self.pace, self._tell, self._send, self._wanted
+                )
+                self.mode: Mode = self.playing
+                self._show(self.playing.begin(0, beside=False))
+                while self._wanted():
+                    self._turn()
+        except Exception:
+            log.exception("a session failed")
+            self._tell({"type": "failed", "message": "the session failed; load the page again"})
+        finally:
+            self.ended()
+
+    def _turn(self) -> None:
+        """Commands that wait, then one frame when its turn has come."""
+        if self.mode.paused:
+            self.inbox.wait(None)
+        else:
+            self.inbox.rest(self.pace.wait())
+        while self._wanted() and (command := self.inbox.take()) is not None:
+            try:
+                self._heed(command)
+            except BadMessage as error:
+                self._tell({"type": "error", "message": str(error)})
+        if not self._wanted() or self.mode.paused:
+            self.pace.restart()
+            return
+        began = time.perf_counter()
+        shown = self.mode.frame(self.inbox.sample())
+        self.pace.made(time.perf_counter() - began)
+        self._show(shown)
+        if self.mode.paused:
+            self._tell({"type": "time_up"})
+
+    def _heed(self, command: Command) -> None:
+        match command:
+            case messages.Settings():
+                self._require_playing("settings")
+                self._set(command)
+            case messages.Pace():
+                self._require_playing("pace")
+                self.pace.unlimited = command.unlimited
+            case messages.Leave():
+                self._leave()
+            case _:
+                if isinstance(command, messages.Trial) and self.mode is self.playing:
+                    self.pace.unlimited = False
+                    self.mode = Trials(
+                        self.source, self.match, self.answers, self._tell, self._wanted
+                    )
+                shown = self.mode.heed(command)
+                if shown is not None:
+                    self._show(shown)
+
+    def _set(self, told: messages.Settings) -> None:
+        try:
+            self.match.dream.settings = Settings(
+                told.model, told.steps, told.guidance, told.context_noise
+            )
+        except InputError as error:
+            raise BadMessage(str(error)) from None
+
+    def _require_playing(self, what: str) -> None:
+        if self.mode is not self.playing:
+            raise BadMessage(f"{what}: not during a blind test")
+
+    def _leave(self) -> None:
+        if isinstance(self.mode, Trials):
+            self._tell({"type": "verdict", "verdicts": self.mode.close()})
+        self.mode = self.playing
+        self._show(self.playing.begin(0, beside=False))
+
+    def _wanted(self) -> bool:
+        return not self.inbox.closed
+
+    def _show(self, shown: Shown) -> None:
+        self.number += 1
+        header = {"type": "frame", "number": self.number, "paused": self.mode.paused}
+        message = pack({**header, **shown.header}, shown.pictures, shown.padded)
+        if shown.header.get("type", "frame") == "frame":
+            self.mailbox.show(self.number, message)
+        else:
+            self.mailbox.tell(message)
+
+    def _tell(self, notice: dict[str, Any]) -> None:
+        self.mailbox.tell(json.dumps(notice))
+
+    def _send(self, kind: str, data: bytes) -> None:
+        self.mailbox.tell(pack({"type": "file", "kind": kind}, [data]))

@@ -1,0 +1,62 @@
+"""What is played: the artifacts of the pipeline, loaded once and shared by all sessions."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gamengen.backends.backend import Backend
+from gamengen.dream import Dream, Settings
+from gamengen.engine import Engine, History, recorded_history
+from gamengen.episodes import Entry, Episodes, GameFacts
+from gamengen.real_game import RealGame
+from gamengen.weights import load_weights
+
+MAX_STARTS = 24
+TICS_PER_SECOND = 35
+DEFAULTS = {
+    "student": Settings("student", steps=1, guidance=1.0, context_noise=0.0),
+    "teacher": Settings("teacher", steps=4, guidance=1.0, context_noise=0.0),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """New engines, and the held-out episodes from which they start."""
+
+    facts: GameFacts
+    episodes: Episodes
+    context_frames: int
+    highest_noise: float  # that the model was trained with in its context
+    new_dream: Callable[[], Dream]
+    new_real: Callable[[], Engine]
+    defaults: Mapping[str, Settings] = field(default_factory=lambda: DEFAULTS)
+
+    @property
+    def fps(self) -> float:
+        """Frames a second at which the game runs in real time."""
+        return TICS_PER_SECOND / self.facts.tics_per_frame
+
+    def history(self, entry: Entry, frame: int) -> History:
+        """How a recorded episode got to one of its frames."""
+        return recorded_history(self.episodes, entry, frame, self.context_frames)
+
+    def starts(self) -> list[tuple[Entry, int]]:
+        """Start points: a moment a third into every held-out episode, of at most 24."""
+        entries = [entry for entry in self.episodes.of("heldout") if entry.length > 1]
+        chosen = entries[:: -(-len(entries) // MAX_STARTS)]
+        return [(entry, entry.length // 3) for entry in chosen]
+
+
+def load(data: Path, backend: Backend) -> Source:
+    """What ``make repro`` made. Raises InputError, with that remedy, where it has made nothing."""
+    data = data.resolve()  # starting ViZDoom changes the folder for a moment
+    weights = load_weights(data)
+    episodes = Episodes(data / "episodes")
+    return Source(
+        facts=episodes.game,
+        episodes=episodes,
+        context_frames=weights.teacher.context_frames,
+        highest_noise=weights.teacher.augmentation.highest,
+        new_dream=lambda: Dream(weights, backend),
+        new_real=lambda: RealGame(episodes.game),
+    )

@@ -1,0 +1,185 @@
+"""A blind test: the real game and the model, and nothing else that tells them apart.
+
+Both are always made, at the same time and by the same steps, whichever is shown.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from gamengen.dream import Settings
+from gamengen.engine import Frame
+from gamengen.episodes import Entry
+from gamengen.play import messages
+from gamengen.play.blind import Answers, Record, verdicts
+from gamengen.play.inbox import Command
+from gamengen.play.keys import action_of
+from gamengen.play.match import Match
+from gamengen.play.messages import BadMessage
+from gamengen.play.mode import Shown, Tell
+from gamengen.play.picture import to_jpeg
+from gamengen.play.source import Source
+
+CLIP_SECONDS = (1.6, 3.2)  # the paper's
+PLAY_SECONDS = (10.0, 20.0, 60.0)
+
+
+@dataclass
+class Open:
+    """A trial that waits for its answer."""
+
+    told: messages.Trial
+    entry: Entry
+    frame: int
+    truth: str
+    length: int  # frames
+    made: int = 0
+    cut_short: bool = False
+
+    @property
+    def options(self) -> tuple[str, str]:
+        """What it can have been: by side, or by kind. The model's comes second."""
+        return ("left", "right") if self.told.kind == "clips" else ("real", "neural")
+
+
+class Trials:
+    """One trial after another, until the person leaves; then what their answers say."""
+
+    def __init__(
+        self,
+        source: Source,
+        match: Match,
+        answers: Answers,
+        tell: Tell,
+        wanted: Callable[[], bool],
+        chance: random.Random | None = None,
+    ) -> None:
+        """Making clips stops when nothing is ``wanted``; ``chance`` draws moments and sides."""
+        self.source, self.match, self.answers = source, match, answers
+        self.tell, self.wanted = tell, wanted
+        self.chance = chance or random.SystemRandom()
+        self.paused = True
+        self.open: Open | None = None
+        self.answered: list[Record] = []
+
+    def heed(self, command: Command) -> Shown | None:
+        """Raises BadMessage for what cannot be done."""
+        match command:
+            case messages.Trial():
+                return self._pose(command)
+            case messages.Answer():
+                self._answer(command)
+            case messages.Pause():
+                over = self.open is None or self.open.made >= self.open.length
+                self.paused = command.paused or over
+            case _:
+                raise BadMessage("not during a blind test")
+        return None
+
+    def frame(self, held: Sequence[str]) -> Shown:
+        """One frame on, of both, of which one is shown."""
+        assert self.open is not None, "a blind test plays only between question and answer"
+        trial = self.open
+        frames = self.match.step(action_of(self.source.facts, held))
+        trial.made += 1
+        trial.cut_short = self.match.over is not None or len(frames) < 2
+        if trial.cut_short or trial.made >= trial.length:
+            trial.length = trial.made
+            self.paused = True
+        # A real game that is lost leaves the model's frame alone.
+        return self._active(frames[0 if trial.truth == "real" else -1])
+
+    def close(self) -> list[dict[str, object]]:
+        """What was answered since the test began."""
+        return [verdict.model_dump() for verdict in verdicts(self.answered)]
+
+    def _pose(self, told: messages.Trial) -> Shown | None:
+        offered = CLIP_SECONDS if told.kind == "clips" else PLAY_SECONDS
+        if told.seconds not in offered:
+            raise BadMessage(f"seconds: {told.seconds:g}: one of {offered}")
+        self.paused = True
+        length = round(told.seconds * self.source.fps)
+        entry, frame = self._moment(length if told.kind == "clips" else 1)
+        options = ("left", "right") if told.kind == "clips" else ("real", "neural")
+        self.open = Open(told, entry, frame, self.chance.choice(options), length)
+        history = self.source.history(entry, frame)
+        if told.kind == "clips":
+            self.match.start(history, beside=False)
+            return self._clips(self.open)
+        frames = self.match.start(history, beside=True)
+        if len(frames) < 2:
+            self.open = None
+            raise BadMessage(self.match.lost or "the real game cannot be started")
+        return self._active(frames[0 if self.open.truth == "real" else -1])
+
+    def _moment(self, length: int) -> tuple[Entry, int]:
+        """Where in the held-out episodes so many more frames were recorded, drawn uniformly."""
+        least = self.source.context_frames
+        room = [
+            (entry, entry.length - length - least)
+            for entry in self.source.episodes.of("heldout")
+            if entry.length - length > least
+        ]
+        if not room:
+            raise BadMessage(f"no held-out episode has {length} frames after {least} of context")
+        at = self.chance.randrange(sum(places for _, places in room))
+        for entry, places in room:
+            if at < places:
+                return entry, least + at
+            at -= places
+        raise AssertionError("a place outside of all episodes")
+
+    def _clips(self, trial: Open) -> Shown | None:
+        """The recorded frames and the model's own, given the recorded actions, side by side."""
+        first, last = trial.frame + 1, trial.frame + 1 + trial.length
+        actions = self.source.episodes.actions(trial.entry)[trial.frame : last - 1]
+        real = [to_jpeg(f) for f in self.source.episodes.frames(trial.entry, first, last)]
+        neural: list[bytes] = []
+        for action in actions:
+            if not self.wanted():
+                return None
+            neural.append(to_jpeg(self.match.step(int(action))[-1]))
+            if len(neural) % 4 == 0:
+                self.tell({"type": "making", "share": round(len(neural) / trial.length, 2)})
+        left, right = (real, neural) if trial.truth == "left" else (neural, real)
+        trial.made = trial.length
+        header = {"type": "clips", "fps": self.source.fps, "trial": len(self.answered) + 1}
+        return Shown([*left, *right], header, padded=True)
+
+    def _active(self, frame: Frame) -> Shown:
+        trial = self.open
+        assert trial is not None
+        left = (trial.length - trial.made) / self.source.fps
+        return Shown([to_jpeg(frame)], {"blind": True, "left": round(left, 1)}, padded=True)
+
+    def _answer(self, told: messages.Answer) -> None:
+        trial = self.open
+        if trial is None or told.choice not in trial.options:
+            raise BadMessage(f"choice: {told.choice}: no such question is open")
+        playing = trial.told.kind == "active" and trial.made < trial.length
+        self.paused, self.open = True, None
+        record = Record(
+            at=datetime.now(UTC),
+            rater=trial.told.rater,
+            kind=trial.told.kind,
+            seconds=trial.told.seconds,
+            scenario=self.source.facts.scenario,
+            episode=trial.entry.id,
+            frame=trial.frame,
+            model=in_words(self.match.dream.settings),
+            truth=trial.truth,
+            choice=told.choice,
+            knew_after=round(trial.made / self.source.fps, 2) if playing else None,
+            cut_short=trial.cut_short,
+        )
+        self.answers.append(record)
+        self.answered.append(record)
+        self.tell({"type": "answered", "count": len(self.answered)})
+
+
+def in_words(settings: Settings) -> str:
+    """``teacher, 4 steps, guidance 1.5``."""
+    text = f"{settings.model}, {settings.steps} step" + ("" if settings.steps == 1 else "s")
+    text += f", guidance {settings.guidance:g}" if settings.guidance != 1 else ""
+    return text + (f", noise {settings.context_noise:g}" if settings.context_noise else "")

@@ -1,0 +1,110 @@
+"""Real time at most, newest frame only, no tap lost."""
+
+import asyncio
+
+import pytest
+
+from gamengen.play.inbox import MAX_WAITING, Inbox
+from gamengen.play.mailbox import IN_FLIGHT, Mailbox
+from gamengen.play.messages import BadMessage, Keys, Leave, Settings
+from gamengen.play.pace import Pace
+from gamengen.play.wire import BLOCK, pack, unpack
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def play(pace: Pace, clock: Clock, frames: int, cost: float) -> float:
+    began = clock.now
+    for _ in range(frames):
+        clock.now += pace.wait()
+        clock.now += cost
+        pace.made(cost)
+    return clock.now - began
+
+
+def test_never_faster_than_the_game() -> None:
+    clock = Clock()
+    pace = Pace(17.5, clock)
+    assert play(pace, clock, 175, cost=0.01) == pytest.approx(10, abs=0.1)
+    rate = pace.rate()
+    assert rate.fps == pytest.approx(17.5)
+    assert rate.factor == pytest.approx(1)
+    assert rate.ms == pytest.approx(10)
+
+
+def test_late_frames_are_not_made_up_for() -> None:
+    clock = Clock()
+    pace = Pace(17.5, clock)
+    play(pace, clock, 20, cost=0.2)
+    assert pace.rate().factor == pytest.approx(5 / 17.5)
+    assert play(pace, clock, 35, cost=0.0) > 1.9
+
+
+def test_unlimited_is_as_fast_as_it_can() -> None:
+    clock = Clock()
+    pace = Pace(17.5, clock)
+    pace.unlimited = True
+    play(pace, clock, 200, cost=0.01)
+    assert pace.rate().factor == pytest.approx(100 / 17.5)
+
+
+def test_a_tap_between_two_samples_counts_once() -> None:
+    inbox = Inbox()
+    inbox.put(Keys(type="keys", held=["TURN_LEFT"]))
+    inbox.put(Keys(type="keys", held=["TURN_LEFT", "ATTACK"]))
+    inbox.put(Keys(type="keys", held=["TURN_LEFT"]))
+    assert inbox.sample() == ["ATTACK", "TURN_LEFT"]
+    assert inbox.sample() == ["TURN_LEFT"]
+    inbox.put(Keys(type="keys", held=[]))
+    assert inbox.sample() == []
+
+
+def test_the_inbox_is_bounded_and_keeps_the_newest_settings() -> None:
+    inbox = Inbox()
+    for steps in range(1, 10):
+        inbox.put(settings(steps))
+    assert inbox.take() == settings(9)
+    assert inbox.take() is None
+    for _ in range(MAX_WAITING):
+        inbox.put(Leave(type="leave"))
+    with pytest.raises(BadMessage, match="too fast"):
+        inbox.put(Leave(type="leave"))
+
+
+def settings(steps: int) -> Settings:
+    return Settings(type="settings", model="teacher", steps=steps, guidance=1.0, context_noise=0.0)
+
+
+def test_the_newest_frame_replaces_the_others() -> None:
+    async def scene() -> None:
+        mailbox = Mailbox(asyncio.get_running_loop())
+        for number in range(1, 5):
+            mailbox.show(number, b"%d" % number)
+        assert await mailbox.next() == b"4"
+        for number in range(5, 5 + IN_FLIGHT):
+            mailbox.show(number, b"%d" % number)
+            sent = asyncio.ensure_future(mailbox.next())
+            await asyncio.sleep(0.01)
+        assert not sent.done()  # a slow reader has two on their way
+        mailbox.show(9, b"9")
+        mailbox.tell("notice")
+        assert await sent == "notice"
+        mailbox.seen(4)
+        assert await mailbox.next() == b"9"
+        mailbox.close()
+        assert await mailbox.next() is None
+
+    asyncio.run(scene())
+
+
+def test_messages_come_apart_again() -> None:
+    header, pictures = unpack(pack({"type": "frame"}, [b"one", b"three"]))
+    assert header["type"] == "frame"
+    assert pictures == [b"one", b"three"]
+    sizes = {len(pack({"type": "frame"}, [bytes(n)], padded=True)) for n in (1, 900, 9000)}
+    assert sizes == {BLOCK}

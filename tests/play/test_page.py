@@ -1,0 +1,167 @@
+"""A person at the page, in headless Chromium: what they see, and no error on the console."""
+
+import io
+import shutil
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from gamengen.play.blind import Answers
+from tests.play.worlds import served, until
+
+SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.fail("no chromium: install Debian's package (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=SIZES)
+def page(browser: object, app: FastAPI, request: pytest.FixtureRequest) -> Iterator[Page]:
+    touch = request.param == "phone"
+    context = browser.new_context(viewport=SIZES[request.param], has_touch=touch, is_mobile=touch)
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    page.errors = []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on(
+        "console",
+        lambda said: said.type in ("error", "warning") and page.errors.append(said.text),
+    )
+    with served(app) as address:
+        page.goto(f"http://{address}/")
+        page.wait_for_selector("#canvas[data-number]")
+        yield page
+        assert page.errors == []
+        context.close()
+    assert not app.state.sessions
+
+
+def picture(page: Page) -> np.ndarray:
+    shot = page.locator("#canvas").screenshot()
+    return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
+
+
+def since_real(page: Page) -> int:
+    return int(page.inner_text("#since"))
+
+
+def play_on(page: Page, frames: int) -> None:
+    at = since_real(page)
+    until(lambda: since_real(page) >= at + frames, 20)
+
+
+def test_playing(page: Page, app: FastAPI) -> None:
+    before = picture(page)
+    (session,) = app.state.sessions
+    if page.locator("#pad").is_visible():
+        page.tap("#veil")
+    page.keyboard.down("ArrowLeft")
+    play_on(page, 5)
+    assert session.inbox.held == ["TURN_LEFT"]
+    page.keyboard.down("Control")
+    until(lambda: session.inbox.held == ["TURN_LEFT", "ATTACK"], 5)
+    page.keyboard.up("Control")
+    page.keyboard.up("ArrowLeft")
+    until(lambda: session.inbox.held == [], 5)
+    assert np.abs(picture(page) - before).mean() > 1
+    assert float(page.inner_text("#fps")) > 0
+    assert float(page.inner_text("#factor")[:-1]) > 0
+    page.click("#pause")
+    until(lambda: session.mode.paused, 5)
+    page.click("#reset")
+    until(lambda: since_real(page) == 0, 5)
+    assert np.abs(picture(page) - before).mean() < 1
+
+
+def test_touch(page: Page, app: FastAPI) -> None:
+    (session,) = app.state.sessions
+    pad = page.locator("#pad [data-button=TURN_RIGHT]")
+    if not pad.is_visible():
+        pytest.skip("a keyboard is at hand")
+    pad.dispatch_event("pointerdown", {"pointerId": 1, "pointerType": "touch"})
+    until(lambda: session.inbox.held == ["TURN_RIGHT"], 5)
+    play_on(page, 3)
+    pad.dispatch_event("pointerup", {"pointerId": 1, "pointerType": "touch"})
+    until(lambda: session.inbox.held == [], 5)
+
+
+def test_settings_and_the_real_game_beside(page: Page, app: FastAPI) -> None:
+    (session,) = app.state.sessions
+    page.click("[data-model=teacher]")
+    page.locator("#steps").fill("3")
+    page.locator("#guidance").fill("1.5")
+    until(lambda: session.match.dream.settings.steps == 3, 5)
+    assert session.match.dream.settings.model == "teacher"
+    assert session.match.dream.settings.guidance == 1.5
+    page.click("#beside")
+    page.click("#veil")
+    play_on(page, 5)
+    assert "real game" in page.inner_text("#label-left")
+    shape = picture(page).shape
+    assert (shape[1] > 2 * shape[0]) or (shape[0] > shape[1])
+
+
+def test_editing(page: Page, app: FastAPI) -> None:
+    (session,) = app.state.sessions
+    page.click("#edit")
+    page.click("[data-colour='#ffffff']")
+    page.locator("#brush").fill("40")
+    box = page.locator("#canvas").bounding_box()
+    before = picture(page)
+    page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=3)
+    page.mouse.up()
+    assert picture(page).mean() > before.mean() + 5
+    page.click("#edit-apply")
+    until(
+        lambda: (
+            session.match.dream.past.context[0] == session.match.dream.past.context[0, :1]
+        ).all(),
+        5,
+    )
+    page.click("#veil")
+    play_on(page, 3)
+
+
+def test_blind(page: Page, answers: Answers) -> None:
+    page.fill("#rater", "me")
+    page.click("text=Two clips of 1.6 s")
+    for count in (1, 2):
+        page.wait_for_selector("#answer-first:enabled")
+        assert page.locator("#stats").is_hidden()
+        page.click("#answer-first")
+        until(lambda wanted=count: answers.path.exists() and len(answers.read()) == wanted, 10)
+    page.click("#leave")
+    page.wait_for_selector("#verdict b")
+    assert "of 2 times" in page.inner_text("#verdict")
+    page.click("text=Play up to 10 s")
+    page.wait_for_selector("#veil:enabled >> text=trial 1")
+    page.click("#veil")
+    page.wait_for_timeout(500)
+    page.click("#answer-second")
+    until(lambda: len(answers.read()) == 3, 10)
+    page.wait_for_selector("#veil:enabled >> text=trial 2")
+    page.click("#leave")
+    page.wait_for_selector("text=told right")
+    assert answers.read()[-1].knew_after > 0
+
+
+def test_saving(page: Page) -> None:
+    page.click("#veil")
+    play_on(page, 5)
+    with page.expect_download() as download:
+        page.click("#mp4")
+    assert download.value.suggested_filename == "gamengen.mp4"
