@@ -11,7 +11,7 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from gamengen import diffusion, prior
+from gamengen import diffusion
 from gamengen.diffusion import Augmentation, NoiseSchedule
 from gamengen.episodes import GameFacts
 from gamengen.errors import InputError
@@ -30,7 +30,6 @@ class Denoiser(ModelMixin, ConfigMixin):
 
     alpha_bars: Tensor
     levels: Tensor
-    last_frame: Tensor
 
     @register_to_config
     def __init__(
@@ -73,8 +72,6 @@ class Denoiser(ModelMixin, ConfigMixin):
         if residual_std is not None:
             nn.init.zeros_(self.unet.conv_out.weight)
             nn.init.zeros_(self.unet.conv_out.bias)
-            copying = prior.copying(len(self.game.actions), height, channels)
-            self.register_buffer("last_frame", copying)
         self.history = None
         if actions_in_time:
             # One embedding per (position, action): their sum is a linear map of the history.
@@ -108,7 +105,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         )
         if self.config["residual_std"] is None:
             return out[0]
-        expected, deviation = self._expected(x_t, t, context[:, -1], actions[:, -1], level_class)
+        expected, deviation = self._expected(x_t, t, context[:, -1], level_class)
         return expected + deviation * out[0]
 
     def _expected(
@@ -116,20 +113,18 @@ class Denoiser(ModelMixin, ConfigMixin):
         x_t: Float[Tensor, "b c h w"],
         t: Int64[Tensor, " b"],
         last: Float[Tensor, "b c h w"],
-        action: Int64[Tensor, " b"],
         level_class: Int64[Tensor, " b"],
     ) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of ``v`` if the next latent were Gaussian around a linear prediction.
+        """Mean and deviation of ``v`` if the next latent were Gaussian around the last one.
 
-        That prediction is made from the last latent (``prior``), its error measured on the training
-        data. A last frame noised to a level is shrunk to its expectation first; a dropped one
-        says nothing, and leaves a unit Gaussian.
+        Its variance is that of one frame's change, measured on the training data. A last frame
+        noised to a level is shrunk to its expectation first; a dropped one says nothing, and
+        leaves a unit Gaussian.
         """
         noise = self.levels[level_class].square()
         change = self.config["residual_std"] ** 2 + noise / (1 + noise)
         variance = torch.where(level_class == self.dropped, 1.0, change)
-        shrunk = last / diffusion.over(1 + noise, last)
-        mean = prior.predict(shrunk, action, self.last_frame)
+        mean = last / diffusion.over(1 + noise, last)
         return diffusion.gaussian_velocity(x_t, mean, variance, self.alpha_bars[t])
 
     def _history(self, actions: Int64[Tensor, "b l"]) -> Float[Tensor, "b d"] | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from gamengen.autoencoder import Autoencoder, require_same_encoder
+from gamengen.checkpoint import save_model
 from gamengen.denoiser import Denoiser, load_denoiser
 from gamengen.errors import InputError
 
@@ -45,3 +46,15 @@ def load_weights(data: Path) -> Weights:
             "with: dvc repro distill"
         )
     return Weights(teacher, student, decoder)
+
+
+def keep(data: Path, folder: Path) -> None:
+    """Copy what is played to another folder, in half precision: small enough for git."""
+    weights = load_weights(data)
+    weights.decoder.half().save(folder / "decoder")
+    save_model(weights.teacher.half(), folder / "denoiser")
+    save_model(weights.student.half(), folder / "student")
+
+
+if __name__ == "__main__":
+    keep(Path("data"), Path("data/pretrained"))

@@ -1,13 +1,12 @@
 """Stage 4: the denoiser, by teacher forcing on windows of real latents (§3.2)."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, PositiveInt
-from torch import Tensor
 
-from gamengen import artifact, device, objective, prior, training
+from gamengen import artifact, device, objective, training
 from gamengen.checkpoint import save_model
 from gamengen.denoiser import Denoiser, from_stable_diffusion, small_unet
 from gamengen.diffusion import Augmentation, NoiseSchedule
@@ -15,8 +14,6 @@ from gamengen.errors import InputError
 from gamengen.latents import Latents, Window, Windows
 from gamengen.loader import Loader
 from gamengen.stage import StageParams, run
-
-PRIOR_WINDOWS = 8192
 
 
 class UNet(StageParams):
@@ -36,7 +33,7 @@ class Params(StageParams):
     context_frames: PositiveInt
     unet: UNet
     actions_in_time: bool  # past actions join the time embedding, besides cross-attention
-    residual: bool  # the network predicts only what a linear filter of the last frame does not tell
+    residual: bool  # the network predicts only what the last frame does not tell
     noise: NoiseSchedule
     augmentation: Augmentation
     draws: objective.Choice
@@ -118,19 +115,9 @@ def build(params: Params, latents: Latents) -> Denoiser:
         "schedule": params.noise.model_dump(),
         "augmentation": params.augmentation.model_dump(),
         "actions_in_time": params.actions_in_time,
-        "residual_std": None,
+        "residual_std": measure_residual(params, latents) if params.residual else None,
     }
-    last_frame = None
-    if params.residual:
-        last_frame, facts["residual_std"] = fit_prior(params, latents)
-    denoiser = make_network(params.unet, facts)
-    if last_frame is not None:
-        denoiser.last_frame.copy_(last_frame)
-    return denoiser
-
-
-def make_network(unet: UNet, facts: dict[str, Any]) -> Denoiser:
-    """Stable Diffusion's network, or one from scratch."""
+    unet = params.unet
     if unet.kind == "stable-diffusion":
         if unet.source is None:
             raise InputError("params.yaml: train.unet.source: null: name a hub model or a folder")
@@ -139,20 +126,10 @@ def make_network(unet: UNet, facts: dict[str, Any]) -> Denoiser:
     return Denoiser(network=config, **facts)
 
 
-def fit_prior(params: Params, latents: Latents) -> tuple[Tensor, float]:
-    """Filters of the last frame, and the root mean square of what they leave unexplained.
-
-    One half of the windows is fitted, the other measured.
-    """
-    window = Windows(latents, "train", 1).draw(PRIOR_WINDOWS, params.seed, -1, 0)
-    last, action, target = window.context[:, -1], window.actions[:, -1], window.target
-    half = slice(0, PRIOR_WINDOWS // 2)
-    noise = max(params.augmentation.highest**2 / 3, 1e-3)  # mean square of a uniform level
-    actions = len(latents.game.actions)
-    weight = prior.fit(last[half], action[half], target[half], actions, noise)
-    rest = slice(PRIOR_WINDOWS // 2, None)
-    error = target[rest] - prior.predict(last[rest], action[rest], weight)
-    return weight, float(error.square().mean().sqrt())
+def measure_residual(params: Params, latents: Latents) -> float:
+    """Root mean square of a latent's change in one frame, over training windows."""
+    window = Windows(latents, "train", 1).draw(512, params.seed, -1, 0)
+    return float((window.target - window.context[:, -1]).square().mean().sqrt())
 
 
 def share(batch_size: int, processes: int) -> int:
