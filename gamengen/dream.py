@@ -141,7 +141,7 @@ class Dream:
             raise ValueError(f"action {action}: there are {len(self.facts.actions)}")
         begin = perf_counter()
         # By way of a tensor: a Python number would become part of XLA's graph.
-        chosen = torch.tensor([action]).to(self.backend.where)
+        chosen = torch.tensor([action]).to(self.backend.where, non_blocking=True)
         latent = self._sampler.step(self.past, chosen, self.random)
         self._wait(latent)
         denoised = perf_counter()

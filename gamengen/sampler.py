@@ -122,14 +122,18 @@ class Sampler:
     ) -> Float[Tensor, "b c h w"]:
         """The latent that ``action`` leads to; it becomes the last of ``past``.
 
-        Noise is drawn on the CPU, so that every device dreams the same from one seed.
+        Noise is drawn on the CPU, so that every device dreams the same from one seed. It goes to
+        the device without waiting for it: CUDA takes a copy of pageable memory before it returns.
         """
         past.act(action)
         where = past.context.device
-        noise = torch.randn(past.context[:, 0].shape, generator=generator).to(where)
+        noise = torch.randn(past.context[:, 0].shape, generator=generator).to(
+            where, non_blocking=True
+        )
         eps = None
         if self.sampling.context_noise > 0:
-            eps = torch.randn(past.context.shape, generator=generator).to(where)
+            eps = torch.randn(past.context.shape, generator=generator)
+            eps = eps.to(where, non_blocking=True)
         latent = self.next_latent(past.context, past.actions, noise, eps)
         past.push(latent)
         return latent
