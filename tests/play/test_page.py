@@ -85,11 +85,10 @@ def test_playing(page: Page, app: FastAPI) -> None:
     assert np.abs(picture(page) - before).mean() < 1
 
 
+@pytest.mark.parametrize("page", ["phone"], indirect=True)
 def test_touch(page: Page, app: FastAPI) -> None:
     (session,) = app.state.sessions
     pad = page.locator("#pad [data-button=TURN_RIGHT]")
-    if not pad.is_visible():
-        pytest.skip("a keyboard is at hand")
     pad.dispatch_event("pointerdown", {"pointerId": 1, "pointerType": "touch"})
     until(lambda: session.inbox.held == ["TURN_RIGHT"], 5)
     play_on(page, 3)

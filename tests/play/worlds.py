@@ -77,7 +77,7 @@ def served(app: FastAPI) -> Iterator[str]:
     server = serve(app, "127.0.0.1", port)
     thread = threading.Thread(target=server.run)
     thread.start()
-    until(lambda: server.started, 10)
+    until(lambda: server.started, 60)
     try:
         yield f"127.0.0.1:{port}"
     finally:
