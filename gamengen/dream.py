@@ -163,13 +163,14 @@ class Dream:
     def edit(self, frame: Frame, count: int = 1) -> Frame:
         """Let a picture stand in for the last ``count`` frames of the history (A.4).
 
-        Play goes on from it; what is returned is how the model sees it.
+        It stood still under no key pressed; what is returned is how the model sees it.
         """
         self._require_frames(frame[None])
         if not 1 <= count <= self.context_frames:
             raise ValueError(f"count {count}: the model sees {self.context_frames} frames")
         latent = self._encode(frame[None])
         self.past.context[:, -count:] = latent
+        self.past.actions[:, -count:] = self.facts.no_action
         self.frame = self.picture(latent).cpu().numpy().copy()
         return self.frame
 

@@ -98,6 +98,7 @@ def test_an_edited_picture_becomes_the_end_of_the_history(playable: Made) -> Non
     edited[:16] = 255
     shown = dream.edit(edited, count=2)
     assert shown.shape == edited.shape
+    assert dream.past.actions[0, -2:].tolist() == [dream.facts.no_action] * 2
     assert torch.equal(dream.past.context[:, 0], before[:, 0])
     assert not torch.equal(dream.past.context[:, 1], before[:, 1])
     assert torch.equal(dream.past.context[:, 1], dream.past.context[:, 2])
