@@ -1,7 +1,8 @@
 """Many players for a while, slow readers among them: ``python -m tests.play.soak``.
 
-Fast ones acknowledge every frame at once, slow ones read one message a second. Prints how late frames are for the fast ones, with
-and without slow ones beside them, and how much memory the server's process has gained.
+Fast ones acknowledge every frame at once, slow ones read one message a second. Prints how late
+frames are for the fast ones, with and without slow ones beside them, and how much memory the
+process, which holds the server and all players, has gained.
 """
 
 import argparse
