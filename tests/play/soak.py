@@ -1,8 +1,8 @@
 """Many players for a while, slow readers among them: ``python -m tests.play.soak``.
 
-Players are processes' worth of load on one server: fast ones acknowledge every frame at once,
-slow ones read a little and never catch up. Prints how late frames are for the fast ones, with
-and without slow ones beside them, and how much memory the server's process has gained.
+Fast ones acknowledge every frame at once, slow ones read one message a second. Prints how late
+frames are for the fast ones, with and without slow ones beside them, and how much memory the
+process, which holds the server and all players, has gained.
 """
 
 import argparse
@@ -11,11 +11,13 @@ import json
 import resource
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from gamengen.play.blind import Answers
 from gamengen.play.server import create_app
@@ -49,9 +51,8 @@ async def soak(address: str, fast: int, slow: int, seconds: float) -> Soak:
     """Let so many play for so long."""
     seen, ends = Soak(), time.monotonic() + seconds
     players = [play_fast(address, ends, seen) for _ in range(fast)]
-    await asyncio.gather(
-        watch_memory(ends, seen), *players, *(play_slowly(address, ends, seen) for _ in range(slow))
-    )
+    players += [play_slowly(address, ends, seen, honest=bool(n % 2)) for n in range(slow)]
+    await asyncio.gather(watch_memory(ends, seen), *players)
     return seen
 
 
@@ -77,17 +78,26 @@ async def play_fast(address: str, ends: float, seen: Soak) -> None:
     await socket.close()
 
 
-async def play_slowly(address: str, ends: float, seen: Soak) -> None:
-    """Claims to have received everything, yet reads one message a second; goes without a word."""
-    socket, turn = await begin(address), 0
+async def play_slowly(address: str, ends: float, seen: Soak, honest: bool) -> None:
+    """Reads one message a second; goes without a word.
+
+    An honest one acknowledges what it reads. Another claims to have received everything, so that
+    the socket's buffers fill; the server drops it when it misses its pings, and it comes again.
+    """
     while time.monotonic() < ends:
-        await socket.send(json.dumps({"type": "seen", "number": 2**52}))
-        if turn % 20 == 0:
-            await socket.recv()
-            seen.slow_frames += 1
-        turn += 1
-        await asyncio.sleep(0.05)
-    socket.transport.abort()
+        socket, turn = await begin(address), 0
+        with suppress(ConnectionClosed):
+            while time.monotonic() < ends:
+                if turn % 20 == 0:
+                    message = await socket.recv()
+                    seen.slow_frames += 1
+                    if honest and isinstance(message, bytes):
+                        await acknowledge(socket, message)
+                if not honest:
+                    await socket.send(json.dumps({"type": "seen", "number": 2**52}))
+                turn += 1
+                await asyncio.sleep(0.05)
+        socket.transport.abort()
 
 
 async def acknowledge(socket: ClientConnection, message: bytes) -> None:
@@ -107,7 +117,9 @@ async def watch_memory(ends: float, seen: Soak) -> None:
 
 def run(source: Source, folder: Path, fast: int, slow: int, seconds: float) -> Soak:
     """One run on a server of its own."""
-    app = create_app(source, Answers(folder / "blind.jsonl"), most=fast + slow)
+    app = create_app(
+        source, Answers(folder / "blind.jsonl"), most=fast + 2 * slow
+    )  # seats of dropped ones
     with served(app) as address:
         return asyncio.run(soak(address, fast, slow, seconds))
 
