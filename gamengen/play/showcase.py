@@ -1,0 +1,40 @@
+"""``python -m gamengen.play.showcase FILE.gif``: scripted keys in the real game and the model."""
+
+import sys
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+
+from gamengen.backends.backend import open_backend, usual
+from gamengen.play import source
+from gamengen.play.clip import encode
+from gamengen.play.match import Match
+from gamengen.play.picture import to_jpeg
+
+START = 0  # as the page numbers them
+# Which keys, for how many frames.
+SCRIPT = [
+    ("NOTHING", 6),
+    ("ATTACK", 17),
+    ("TURN_LEFT", 17),
+    ("NOTHING", 6),
+    ("TURN_RIGHT", 17),
+    ("ATTACK", 17),
+]
+
+
+def main(file: Path, data: Path = Path("data")) -> None:
+    """Play the script from a held-out start; the real game is on the left."""
+    played = source.load(data, open_backend(usual(), latents=data.resolve() / "latents"))
+    moments = []
+    with closing(Match(played.new_dream(), played.new_real)) as match:
+        match.start(played.history(*played.starts()[START]), beside=True)
+        for action, frames in SCRIPT:
+            number = played.facts.action_names.index(action)
+            moments += [tuple(map(to_jpeg, match.step(number))) for _ in range(frames)]
+    rate = Fraction(source.TICS_PER_SECOND, played.facts.tics_per_frame)
+    file.write_bytes(encode(moments, rate, "gif", wanted=lambda: True))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
