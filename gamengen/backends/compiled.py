@@ -10,7 +10,8 @@ from gamengen.backends.precision import Precision, decoder_in, denoiser_in
 from gamengen.denoiser import Denoiser
 from gamengen.sampler import Velocity
 
-MODE = "reduce-overhead"  # with CUDA graphs, where there is CUDA
+# With CUDA graphs; without an accelerator that mode only complains about every operation.
+MODE = "reduce-overhead" if torch.accelerator.is_available() else "default"
 
 
 class CompiledVelocity:
