@@ -1,4 +1,4 @@
-"""The same keys in the real game and in the model that the repository ships: does it answer alike?"""
+"""The same keys in the real game and in the model that the repository ships."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -11,7 +11,6 @@ import pytest
 
 from gamengen.latents import Latents
 
-
 ROOT = Path(__file__).parent.parent
 
 
