@@ -143,3 +143,17 @@ def test_xla_compiles_no_more_once_play_has_begun(playable: Made, tmp_path: Path
     dream.start(playable.history)
     frame = dream.step(1).astype(int)
     assert np.abs(frame - np.array(told["frame"])).max() <= 2
+
+
+def test_players_share_what_openvino_compiled(playable: Made) -> None:
+    backend = open_backend("openvino")
+    dreams = [Dream(playable.weights, backend) for _ in range(2)]
+    for dream in dreams:
+        dream.start(playable.history)
+    first, second = (dream.step(1) for dream in dreams)
+    np.testing.assert_array_equal(first, second)
+    built = len(backend.compiled)
+    Dream(playable.weights, backend).start(playable.history)
+    assert len(backend.compiled) == built
+    velocities = [dream.velocities["student"] for dream in dreams]
+    assert velocities[0].requests[1] is not velocities[1].requests[1], "each has its own request"

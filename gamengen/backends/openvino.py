@@ -1,5 +1,6 @@
 """OpenVINO on CPUs, float32: the networks converted once, at static shapes."""
 
+import threading
 import warnings
 from collections.abc import Callable
 
@@ -29,14 +30,10 @@ class Shown(nn.Module):
 
 
 class Request:
-    """One compiled model with one output, called with tensors on the CPU."""
+    """A compiled model with one output, called with tensors on the CPU, by one player."""
 
-    def __init__(self, model: openvino.Model) -> None:
-        config = CONFIG | {
-            "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16, where the CPU has it
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        }
-        self.request = openvino.Core().compile_model(model, "CPU", config).create_infer_request()
+    def __init__(self, compiled: openvino.CompiledModel) -> None:
+        self.request = compiled.create_infer_request()
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         arrays = [value.contiguous().numpy() for value in inputs]
@@ -45,33 +42,66 @@ class Request:
 
 
 class OpenVinoVelocity:
-    """A denoiser, converted when a batch size is first seen."""
+    """A denoiser, compiled when a batch size is first seen."""
 
-    def __init__(self, denoiser: Denoiser, build: Callable[[int], openvino.Model]) -> None:
+    def __init__(
+        self, denoiser: Denoiser, compiled: Callable[[int], openvino.CompiledModel]
+    ) -> None:
         self.schedule, self.augmentation = denoiser.schedule, denoiser.augmentation
         self.dropped = denoiser.dropped
-        self.build = build
+        self.compiled = compiled
         self.requests: dict[int, Request] = {}
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         batch = len(inputs[0])
         if batch not in self.requests:
-            self.requests[batch] = Request(self.build(batch))
+            self.requests[batch] = Request(self.compiled(batch))
         return self.requests[batch](*inputs)
 
 
 class OpenVino:
-    """Runs both networks through OpenVINO's CPU plugin, on as many threads as torch."""
+    """Runs both networks through OpenVINO's CPU plugin, on as many threads as torch.
+
+    What is compiled is shared by everyone who plays on this back end.
+    """
 
     name, precision = "openvino", "fp32"
     where = torch.device("cpu")
 
+    def __init__(self) -> None:
+        self.compiled: dict[tuple[nn.Module, int], openvino.CompiledModel] = {}
+        self.lock = threading.Lock()
+
     def velocity(self, denoiser: Denoiser) -> Velocity:
-        denoiser = denoiser.to(self.where)
-        return OpenVinoVelocity(denoiser, lambda batch: convert_denoiser(denoiser, batch))
+        net = denoiser.to(self.where)
+        return OpenVinoVelocity(
+            net, lambda batch: self._compile(net, batch, lambda: self.denoiser_model(net, batch))
+        )
 
     def picture(self, decoder: Autoencoder) -> Callable[[Tensor], Tensor]:
-        return Request(convert_decoder(decoder.to(self.where)))
+        net = decoder.to(self.where)
+        return Request(self._compile(net, 1, lambda: self.decoder_model(net)))
+
+    def denoiser_model(self, denoiser: Denoiser, batch: int) -> openvino.Model:
+        """What is compiled of a denoiser."""
+        return convert_denoiser(denoiser, batch)
+
+    def decoder_model(self, decoder: Autoencoder) -> openvino.Model:
+        """What is compiled of a decoder."""
+        return convert_decoder(decoder)
+
+    def _compile(
+        self, net: nn.Module, batch: int, build: Callable[[], openvino.Model]
+    ) -> openvino.CompiledModel:
+        config = CONFIG | {
+            "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16, where the CPU has it
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        }
+        with self.lock:
+            if (net, batch) not in self.compiled:
+                made = openvino.Core().compile_model(build(), "CPU", config)
+                self.compiled[net, batch] = made
+            return self.compiled[net, batch]
 
 
 def convert_denoiser(denoiser: Denoiser, batch: int) -> openvino.Model:

@@ -19,14 +19,13 @@ from gamengen import device
 from gamengen.autoencoder import Autoencoder
 from gamengen.backends.openvino import (
     CONFIG,
-    OpenVinoVelocity,
-    Request,
+    OpenVino,
     convert_decoder,
     convert_denoiser,
 )
 from gamengen.denoiser import Denoiser
 from gamengen.latents import Latents, Windows
-from gamengen.sampler import Past, Sampler, Sampling, Velocity
+from gamengen.sampler import Past, Sampler, Sampling
 from gamengen.weights import Weights
 
 CACHE = Path(".cache/int8")
@@ -44,7 +43,7 @@ OUTSIDE = r"^(?!__module\.(unet|decoder\.net)\.).*"
 STARTS, FRAMES, DECODED = 6, 2, 64
 
 
-class OpenVinoInt8:
+class OpenVinoInt8(OpenVino):
     """Both networks with 8-bit weights and activations, calibrated on recorded play.
 
     Quantised models are kept in ``cache``, by what they were made from; making one takes about
@@ -52,31 +51,24 @@ class OpenVinoInt8:
     """
 
     name, precision = "openvino-int8", "int8"
-    where = torch.device("cpu")
 
     def __init__(self, latents: Path, cache: Path = CACHE) -> None:
+        super().__init__()
         self.latents, self.cache = latents, cache
 
-    def velocity(self, denoiser: Denoiser) -> Velocity:
-        denoiser = denoiser.to(self.where)
+    def denoiser_model(self, denoiser: Denoiser, batch: int) -> openvino.Model:
+        return self._kept(
+            f"denoiser-{identity(denoiser)}-{batch}",
+            lambda: convert_denoiser(denoiser, batch),
+            lambda: visited(denoiser, self.latents, batch),
+        )
 
-        def build(batch: int) -> openvino.Model:
-            return self._kept(
-                f"denoiser-{identity(denoiser)}-{batch}",
-                lambda: convert_denoiser(denoiser, batch),
-                lambda: visited(denoiser, self.latents, batch),
-            )
-
-        return OpenVinoVelocity(denoiser, build)
-
-    def picture(self, decoder: Autoencoder) -> Callable[[Tensor], Tensor]:
-        decoder = decoder.to(self.where)
-        model = self._kept(
+    def decoder_model(self, decoder: Autoencoder) -> openvino.Model:
+        return self._kept(
             f"decoder-{identity(decoder)}",
             lambda: convert_decoder(decoder),
             lambda: recorded(self.latents),
         )
-        return Request(model)
 
     def _kept(
         self,
