@@ -385,6 +385,8 @@ addEventListener("pointerdown", (event) => {
   if (event.pointerType === "touch") document.body.classList.add("touch");
 });
 addEventListener("click", (event) => event.target.closest("button")?.blur());
+// A slider that keeps the focus would take the arrow keys.
+addEventListener("change", (event) => ["range", "checkbox"].includes(event.target.type) && event.target.blur());
 
 // ---- Editing the picture (the paper's A.4)
 
