@@ -10,6 +10,8 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from gamengen.backends.backend import open_backend
+from gamengen.errors import InputError
 from gamengen.play import messages
 from gamengen.play.blind import Answers
 from gamengen.play.origin import host_allowed, same_origin
@@ -252,8 +254,8 @@ def test_a_game_that_ends_cuts_the_trial_short(tmp_path: Path, answers: Answers)
 
 
 def test_nothing_made_yet_says_how_to(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="make repro"):
-        load(tmp_path)
+    with pytest.raises(InputError, match="make repro"):
+        load(tmp_path, open_backend("eager"))
 
 
 def test_starts_are_heldout_moments(source: Source) -> None:
