@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from gamengen.dream import Settings
 from gamengen.play.blind import Answers
 from tests.play.worlds import served, until
 
@@ -101,9 +102,8 @@ def test_settings_and_the_real_game_beside(page: Page, app: FastAPI) -> None:
     page.click("[data-model=teacher]")
     page.locator("#steps").fill("3")
     page.locator("#guidance").fill("1.5")
-    until(lambda: session.match.dream.settings.steps == 3, 5)
-    assert session.match.dream.settings.model == "teacher"
-    assert session.match.dream.settings.guidance == 1.5
+    asked = Settings("teacher", steps=3, guidance=1.5)
+    until(lambda: session.match.dream.settings == asked, 5)
     page.click("#beside")
     page.click("#veil")
     play_on(page, 5)
