@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.upsampling import Upsample2D
@@ -11,21 +12,21 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from gamengen import diffusion
 from gamengen.diffusion import Augmentation, NoiseSchedule
 from gamengen.episodes import GameFacts
 from gamengen.errors import InputError
 from gamengen.latents import Latents
+from gamengen.prior import Prior
 
 
 class Denoiser(ModelMixin, ConfigMixin):
     """Predicts the velocity of the next latent from past latents and past actions (§3.2).
 
-    Past latents are concatenated to the noised target in channels; past actions are learned
-    embeddings, with learned positions, that the U-Net attends to, and with ``actions_in_time``
-    they also join the time embedding; the noise level of the context is a class embedding. With
-    ``residual_std`` the network predicts only what the last frame does not tell (see
-    ``_expected``). Everything a later stage must know is in its config.
+    Past latents are concatenated to the noised target in channels, ``patch`` x ``patch`` cells
+    as one; past actions are learned embeddings, with learned positions, that the U-Net attends
+    to, and with ``actions_in_time`` they also join the time embedding; the noise level of the
+    context is a class embedding. With a ``prior`` the network says how the last frame moves,
+    and predicts only what that leaves. Everything a later stage must know is in its config.
     """
 
     alpha_bars: Tensor
@@ -41,8 +42,9 @@ class Denoiser(ModelMixin, ConfigMixin):
         schedule: dict[str, Any],
         augmentation: dict[str, Any],
         network: dict[str, Any],
+        patch: int,
         actions_in_time: bool,
-        residual_std: float | None,
+        prior: dict[str, Any] | None,
     ) -> None:
         super().__init__()
         self.game = GameFacts.model_validate(game)
@@ -50,13 +52,16 @@ class Denoiser(ModelMixin, ConfigMixin):
         self.augmentation = Augmentation.model_validate(augmentation)
         self.context_frames = context_frames
         self.latent_shape: tuple[int, int, int] = tuple(latent_shape)  # type: ignore[assignment]
+        self.patch = patch
+        self.prior = Prior.model_validate(prior) if prior else None
         channels, height, width = self.latent_shape
+        told = channels + (self.prior.channels if self.prior else 0)
         # One class more than noise levels: a context that was dropped.
         self.unet = UNet2DConditionModel(
             **network,
-            sample_size=(height, width),
-            in_channels=channels * (context_frames + 1),
-            out_channels=channels,
+            sample_size=(height // patch, width // patch),
+            in_channels=channels * patch**2 * (context_frames + 1),
+            out_channels=told * patch**2,
             num_class_embeds=self.augmentation.embeddings + 1,
             time_cond_proj_dim=network["cross_attention_dim"] if actions_in_time else None,
         )
@@ -69,9 +74,10 @@ class Denoiser(ModelMixin, ConfigMixin):
         self.register_buffer("alpha_bars", self.schedule.alpha_bars(), persistent=False)
         levels = torch.cat([self.augmentation.levels(), torch.zeros(1)])
         self.register_buffer("levels", levels, persistent=False)
-        if residual_std is not None:
+        if self.prior:
             nn.init.zeros_(self.unet.conv_out.weight)
-            nn.init.zeros_(self.unet.conv_out.bias)
+            at_first = torch.cat([torch.zeros(channels), self.prior.still()])
+            self.unet.conv_out.bias.data.copy_(at_first.repeat_interleave(patch**2))
         self.history = None
         if actions_in_time:
             # One embedding per (position, action): their sum is a linear map of the history.
@@ -93,39 +99,29 @@ class Denoiser(ModelMixin, ConfigMixin):
         level_class: Int64[Tensor, " b"],
     ) -> Float[Tensor, "b c h w"]:
         """The velocity ``v`` at ``x_t``; a dropped context is all zeros, of class ``dropped``."""
-        past = rearrange(context, "b l c h w -> b (l c) h w")
         tokens = self.actions(actions) + self.positions
+        frames = torch.cat([x_t, rearrange(context, "b l c h w -> b (l c) h w")], 1)
         out = self.unet(
-            torch.cat([x_t, past], 1),
+            F.pixel_unshuffle(frames, self.patch),
             t,
             tokens,
             class_labels=level_class,
             timestep_cond=self._history(actions),
             return_dict=False,
         )
-        if self.config["residual_std"] is None:
-            return out[0]
-        expected, deviation = self._expected(x_t, t, context[:, -1], level_class)
-        return expected + deviation * out[0]
-
-    def _expected(
-        self,
-        x_t: Float[Tensor, "b c h w"],
-        t: Int64[Tensor, " b"],
-        last: Float[Tensor, "b c h w"],
-        level_class: Int64[Tensor, " b"],
-    ) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of ``v`` if the next latent were Gaussian around the last one.
-
-        Its variance is that of one frame's change, measured on the training data. A last frame
-        noised to a level is shrunk to its expectation first; a dropped one says nothing, and
-        leaves a unit Gaussian.
-        """
-        noise = self.levels[level_class].square()
-        change = self.config["residual_std"] ** 2 + noise / (1 + noise)
-        variance = torch.where(level_class == self.dropped, 1.0, change)
-        mean = last / diffusion.over(1 + noise, last)
-        return diffusion.gaussian_velocity(x_t, mean, variance, self.alpha_bars[t])
+        told = F.pixel_shuffle(out[0], self.patch)
+        if self.prior is None:
+            return told
+        channels = x_t.shape[1]
+        expected, deviation = self.prior.velocity(
+            x_t,
+            context[:, -1],
+            told[:, channels:],
+            noise=self.levels[level_class].square(),
+            dropped=level_class == self.dropped,
+            alpha_bar=self.alpha_bars[t],
+        )
+        return expected + deviation * told[:, :channels]
 
     def _history(self, actions: Int64[Tensor, "b l"]) -> Float[Tensor, "b d"] | None:
         if self.history is None:
@@ -203,7 +199,7 @@ def from_stable_diffusion(source: str, **facts: Any) -> Denoiser:
         "time_cond_proj_dim",
     )
     config = {k: v for k, v in old.config.items() if not k.startswith("_") and k not in inherited}
-    denoiser = Denoiser(network=config, **facts)
+    denoiser = Denoiser(network=config, patch=1, prior=None, **facts)
     weights = old.state_dict()
     conv_in = denoiser.unet.conv_in.weight.detach().clone().zero_()
     conv_in[:, :channels] = weights["conv_in.weight"]

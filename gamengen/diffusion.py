@@ -91,12 +91,12 @@ def gaussian_velocity(
 
     With ``d = alpha_bar * variance + 1 - alpha_bar`` the expectation is
     ``sqrt(1 - alpha_bar) (sqrt(alpha_bar) (1 - variance) x_t - mean) / d`` and the deviation
-    ``sqrt(variance / d)``: finite at every noise level. ``variance`` has a value per row.
+    ``sqrt(variance / d)``: finite at every noise level. ``variance`` broadcasts against ``x_t``.
     """
-    ab, var = over(alpha_bar, x_t), over(variance, x_t)
-    d = ab * var + 1 - ab
-    expected = (1 - ab).sqrt() * (ab.sqrt() * (1 - var) * x_t - mean) / d
-    return expected, (var / d).sqrt()
+    ab = over(alpha_bar, x_t)
+    d = ab * variance + 1 - ab
+    expected = (1 - ab).sqrt() * (ab.sqrt() * (1 - variance) * x_t - mean) / d
+    return expected, (variance / d).sqrt()
 
 
 class Augmentation(BaseModel, frozen=True, extra="forbid"):

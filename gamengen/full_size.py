@@ -66,8 +66,9 @@ def full_size(
         },
         augmentation={"highest": 0.7, "buckets": 10, "clean_bucket": True},
         network=unet or UNET,
+        patch=1,
         actions_in_time=False,
-        residual_std=None,
+        prior=None,
     )
     denoiser.eval().requires_grad_(False)
     net.to(memory_format=torch.channels_last)

@@ -13,6 +13,7 @@ from gamengen.diffusion import Augmentation, NoiseSchedule
 from gamengen.errors import InputError
 from gamengen.latents import Latents, Window, Windows
 from gamengen.loader import Loader
+from gamengen.prior import Prior, Reach
 from gamengen.stage import StageParams, run
 
 
@@ -25,6 +26,7 @@ class UNet(StageParams):
     layers: PositiveInt  # residual blocks per resolution
     attention_dim: PositiveInt  # of an action token
     head_dim: PositiveInt
+    patch: PositiveInt  # cells along each side that it sees as one
 
 
 class Params(StageParams):
@@ -33,7 +35,7 @@ class Params(StageParams):
     context_frames: PositiveInt
     unet: UNet
     actions_in_time: bool  # past actions join the time embedding, besides cross-attention
-    residual: bool  # the network predicts only what the last frame does not tell
+    prior: Reach | None  # the network predicts only what the last frame, moved, does not tell
     noise: NoiseSchedule
     augmentation: Augmentation
     draws: objective.Choice
@@ -115,18 +117,34 @@ def build(params: Params, latents: Latents) -> Denoiser:
         "schedule": params.noise.model_dump(),
         "augmentation": params.augmentation.model_dump(),
         "actions_in_time": params.actions_in_time,
-        "residual_std": measure_residual(params, latents) if params.residual else None,
     }
     unet = params.unet
     if unet.kind == "stable-diffusion":
         if unet.source is None:
             raise InputError("params.yaml: train.unet.source: null: name a hub model or a folder")
+        if params.prior:
+            raise InputError(
+                "params.yaml: train.prior: Stable Diffusion's U-Net has no outputs for one: null"
+            )
         return from_stable_diffusion(unet.source, **facts)
+    require_patches(unet, latents.autoencoder.latent_shape)
     config = small_unet(unet.widths, unet.attention_dim, unet.layers, unet.head_dim)
-    return Denoiser(network=config, **facts)
+    prior = params.prior and Prior(reach=params.prior, std=measure_change(params, latents))
+    return Denoiser(network=config, patch=unet.patch, prior=prior and prior.model_dump(), **facts)
 
 
-def measure_residual(params: Params, latents: Latents) -> float:
+def require_patches(unet: UNet, latent_shape: tuple[int, int, int]) -> None:
+    """Raise InputError unless a latent divides into patches that the U-Net can halve."""
+    step = unet.patch * 2 ** (len(unet.widths) - 1)
+    _, height, width = latent_shape
+    if height % step or width % step:
+        raise InputError(
+            f"params.yaml: train.unet: patch {unet.patch} and {len(unet.widths)} widths need "
+            f"latents whose sides are multiples of {step}; they are {height} x {width}"
+        )
+
+
+def measure_change(params: Params, latents: Latents) -> float:
     """Root mean square of a latent's change in one frame, over training windows."""
     window = Windows(latents, "train", 1).draw(512, params.seed, -1, 0)
     return float((window.target - window.context[:, -1]).square().mean().sqrt())

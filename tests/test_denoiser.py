@@ -14,6 +14,7 @@ from gamengen.denoiser import (
 )
 from gamengen.errors import InputError
 from gamengen.latents import Latents
+from gamengen.prior import moved
 from gamengen.sampler import Sampler, Sampling, guided_velocity
 from stages import decoder, distill, train
 from tests import tiny
@@ -40,7 +41,6 @@ def stable_diffusion_facts(latents: Latents, **changes: Any) -> dict[str, Any]:
         "schedule": tiny.tiny_params({})["train"]["noise"],
         "augmentation": tiny.tiny_params({})["train"]["augmentation"],
         "actions_in_time": False,
-        "residual_std": None,
     } | changes
 
 
@@ -88,14 +88,48 @@ def test_a_unet_for_other_latents_is_refused(text_unet: Path, made: Path, tmp_pa
         from_stable_diffusion(str(tmp_path / "nowhere"), **facts)
 
 
-def test_untrained_residual_denoiser_predicts_the_last_frame(made: Path) -> None:
-    """Its last layer is zero: from pure noise, one step gives the last context frame."""
+def test_an_untrained_denoiser_predicts_its_prior(made: Path) -> None:
+    """Its last layer is zero: from pure noise, one step gives the last frame, hardly moved."""
     denoiser = load_denoiser(made / "denoiser")
+    prior = denoiser.prior
+    assert prior is not None
     inputs = some_inputs(denoiser)
     sampled = Sampler(denoiser, Sampling(steps=1)).next_latent(
         inputs["context"], inputs["actions"], inputs["x_t"]
     )
-    torch.testing.assert_close(sampled, inputs["context"][:, -1])
+    last = inputs["context"][:, -1]
+    still = prior.still()[:-1].view(1, -1, 1, 1).expand(len(last), -1, *last.shape[2:])
+    torch.testing.assert_close(sampled, moved(last, still, prior.reach))
+
+
+def test_patches_are_told_apart(made: Path) -> None:
+    """Cells of one patch have channels of their own, on the way in and on the way out."""
+    denoiser = awake(made / "denoiser")
+    inputs = some_inputs(denoiser, batch=1)
+    t = torch.tensor([50])
+    with torch.no_grad():
+        before = denoiser(inputs["x_t"], t, *list(inputs.values())[1:])
+        changes = []
+        for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            x_t = inputs["x_t"].clone()
+            x_t[:, :, 4 + y, 4 + x] += 1
+            changes.append(denoiser(x_t, t, *list(inputs.values())[1:]) - before)
+    for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        assert torch.stack([change[..., 4 + y, 4 + x] for change in changes]).std(0).min() > 0
+
+
+def test_latents_that_do_not_divide_into_patches_are_refused(made: Path, tmp_path: Path) -> None:
+    settings = tiny.params(train.Params, "train")
+    wide = settings.model_copy(update={"unet": settings.unet.model_copy(update={"patch": 3})})
+    with pytest.raises(InputError, match=r"train\.unet: patch 3 .* multiples of 6; .* 8 x 12"):
+        train.main(wide, made / "latents", tmp_path / "out")
+
+
+def test_stable_diffusion_takes_no_prior(made: Path, text_unet: Path, tmp_path: Path) -> None:
+    source = {"kind": "stable-diffusion", "source": str(text_unet)}
+    settings = tiny.params(train.Params, "train", unet=source)
+    with pytest.raises(InputError, match=r"train\.prior: .*null"):
+        train.main(settings, made / "latents", tmp_path / "out")
 
 
 def awake(folder: Path) -> Denoiser:

@@ -112,7 +112,7 @@ def test_expected_velocity_is_the_posterior_mean() -> None:
     d = ab * var + 1 - ab
     x0 = mean + ab.sqrt() * var / d * (x_t - ab.sqrt() * mean)
     eps = (1 - ab).sqrt() / d * (x_t - ab.sqrt() * mean)
-    expected, deviation = diffusion.gaussian_velocity(x_t, mean, variance, alpha_bar)
+    expected, deviation = diffusion.gaussian_velocity(x_t, mean, var, alpha_bar)
     torch.testing.assert_close(expected, ab.sqrt() * eps - (1 - ab).sqrt() * x0)
     # Given x_t, v = (sqrt(ab) x_t - x0) / sqrt(1 - ab): its deviation is x0's over that root.
     posterior = (var * (1 - ab) / d).sqrt() / (1 - ab).sqrt()

@@ -1,0 +1,93 @@
+"""What is expected of the next latent before a network corrects it: the last one, moved."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from gamengen import diffusion
+
+STILL = 3.0  # logit, before training, of a cell that has not moved; of all others 0
+LOG_VARIANCE = (-5.0, 2.0)  # of what the network may say, relative to the data's
+
+
+class Reach(BaseModel, frozen=True, extra="forbid"):
+    """How far a cell may move in one frame: so many cells to either side."""
+
+    rows: int = Field(ge=0)
+    columns: int = Field(ge=0)
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Height and width of the neighbourhood that a cell may come from."""
+        return 2 * self.rows + 1, 2 * self.columns + 1
+
+    @property
+    def places(self) -> int:
+        """Number of cells in that neighbourhood."""
+        height, width = self.window
+        return height * width
+
+
+class Prior(BaseModel, frozen=True, extra="forbid"):
+    """A Gaussian per cell, which the denoiser's network chooses and then corrects.
+
+    Its mean is a mixture of the last frame's cells around it, as in dynamic filter networks (De
+    Brabandere et al. 2016); its variance is that of one frame's change, times a factor.
+    """
+
+    reach: Reach
+    std: float  # of one frame's change, over the training data
+
+    @property
+    def channels(self) -> int:
+        """Numbers that the network gives for each cell."""
+        return self.reach.places + 1
+
+    def still(self) -> Float[Tensor, " channels"]:
+        """Those numbers before training: hardly anything moves, the variance is the data's."""
+        told = torch.zeros(self.channels)
+        told[self.reach.places // 2] = STILL
+        return told
+
+    def velocity(
+        self,
+        x_t: Float[Tensor, "b c h w"],
+        last: Float[Tensor, "b c h w"],
+        told: Float[Tensor, "b k h w"],
+        noise: Float[Tensor, " b"],
+        dropped: Bool[Tensor, " b"],
+        alpha_bar: Float[Tensor, " b"],
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b 1 h w"]]:
+        """Mean and deviation of ``v`` at ``x_t`` under this Gaussian.
+
+        ``noise`` is the variance of the noise on ``last``, which is shrunk to its expectation
+        first; a dropped last frame says nothing, and leaves a unit Gaussian.
+        """
+        change = torch.where(dropped, 1.0, self.std**2 + noise / (1 + noise))
+        factor = told[:, -1:].clamp(*LOG_VARIANCE).exp()
+        mean = moved(last, told[:, :-1], self.reach) / diffusion.over(1 + noise, last)
+        return diffusion.gaussian_velocity(
+            x_t, mean, diffusion.over(change, factor) * factor, alpha_bar
+        )
+
+
+def moved(
+    last: Float[Tensor, "b c h w"], logits: Float[Tensor, "b k h w"], reach: Reach
+) -> Float[Tensor, "b c h w"]:
+    """Every cell as a mixture of those around it, of weights ``softmax(logits)``.
+
+    Logits go row by row from the cell above left to the one below right. A mixture never
+    leaves the range of what it mixes, so no rollout can grow by it.
+    """
+    rows, columns = reach.rows, reach.columns
+    height, width = last.shape[-2:]
+    around = F.pad(last, (columns, columns, rows, rows), mode="replicate")
+    weights = logits.softmax(1)
+    total = torch.zeros_like(last)
+    for place in range(reach.places):
+        y, x = divmod(place, reach.window[1])
+        neighbour = around[..., y : y + height, x : x + width]
+        total = total + weights[:, place : place + 1] * neighbour
+    return total

@@ -1,0 +1,66 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gamengen import diffusion
+from gamengen.prior import Prior, Reach, moved
+
+REACH = Reach(rows=1, columns=2)
+
+
+def certain(place: int, height: int = 6, width: int = 7) -> torch.Tensor:
+    """Logits by which every cell comes from one place of its neighbourhood."""
+    logits = torch.full((2, REACH.places, height, width), -1e4)
+    logits[:, place] = 0
+    return logits
+
+
+@pytest.mark.parametrize(("dy", "dx"), [(0, 0), (0, 2), (0, -2), (1, 0), (-1, 1)])
+def test_a_cell_comes_from_where_the_logits_say(dy: int, dx: int) -> None:
+    torch.manual_seed(0)
+    last = torch.randn(2, 3, 6, 7)
+    place = (dy + REACH.rows) * REACH.window[1] + dx + REACH.columns
+    found = moved(last, certain(place), REACH)
+    rolled = last.roll((-dy, -dx), (2, 3))
+    torch.testing.assert_close(found[..., 1:-1, 2:-2], rolled[..., 1:-1, 2:-2])
+
+
+def test_beyond_the_edge_the_edge_goes_on() -> None:
+    last = torch.arange(7.0).expand(2, 1, 6, 7)
+    found = moved(last, certain(REACH.places // 2 + 2), REACH)
+    assert found[0, 0, 0].tolist() == [2, 3, 4, 5, 6, 6, 6]
+
+
+def test_weights_differ_from_cell_to_cell_as_in_a_convolution_by_hand() -> None:
+    torch.manual_seed(0)
+    last, logits = torch.randn(2, 3, 6, 7), torch.randn(2, REACH.places, 6, 7)
+    padded = F.pad(last, (2, 2, 1, 1), mode="replicate")
+    cells = F.unfold(padded, REACH.window).view(2, 3, REACH.places, 6, 7)
+    expected = (cells * logits.softmax(1)[:, None]).sum(2)
+    torch.testing.assert_close(moved(last, logits, REACH), expected)
+
+
+def test_no_rollout_grows_by_being_moved() -> None:
+    torch.manual_seed(0)
+    frame = torch.randn(2, 3, 6, 7)
+    low, high = frame.amin((2, 3)), frame.amax((2, 3))
+    for _ in range(64):
+        frame = moved(frame, 3 * torch.randn(2, REACH.places, 6, 7), REACH)
+    assert (frame.amin((2, 3)) >= low - 1e-5).all()
+    assert (frame.amax((2, 3)) <= high + 1e-5).all()
+
+
+def test_velocity_is_that_of_the_gaussian_it_tells_of() -> None:
+    """A still cell, with noise on the last frame, and a context that was dropped."""
+    torch.manual_seed(0)
+    prior = Prior(reach=Reach(rows=0, columns=0), std=0.4)
+    x_t, last = torch.randn(2, 2, 3, 4, 5)
+    told = torch.rand(2, prior.channels, 4, 5)
+    last[1] = 0
+    noise, dropped = torch.tensor([0.09, 0.0]), torch.tensor([False, True])
+    alpha_bar = torch.tensor([0.3, 0.6])
+    variance = torch.tensor([0.4**2 + 0.09 / 1.09, 1.0]).view(2, 1, 1, 1) * told[:, 1:].exp()
+    mean = last / torch.tensor([1.09, 1.0]).view(2, 1, 1, 1)
+    expected = diffusion.gaussian_velocity(x_t, mean, variance, alpha_bar)
+    found = prior.velocity(x_t, last, told, noise, dropped, alpha_bar)
+    torch.testing.assert_close(found, expected)
