@@ -86,7 +86,7 @@ def _rows(model: str, weights: Weights, history: History, options: Options) -> I
             yield Row(model, name, "", Settings(), None, str(error))
             continue
         for steps in options.steps:
-            dream.settings = Settings("student" if steps == 1 else "teacher", steps)
+            dream.settings = _settings(steps)
             speed = play(dream, history, options.seconds)
             yield Row(model, name, backend.precision, dream.settings, speed)
             print(f"{model}, {name}, {steps}: {speed.fps:.1f} FPS", file=sys.stderr)
@@ -104,6 +104,10 @@ def _full_size(weights: Weights, options: Options) -> Iterator[Row]:
         full_size.any_history(),
         replace(options, backends=backends),
     )
+
+
+def _settings(steps: int) -> Settings:
+    return Settings("student" if steps == 1 else "teacher", steps)
 
 
 def _open(name: str, options: Options) -> Backend:
@@ -126,8 +130,7 @@ def _losses(weights: Weights, episodes: Episodes, options: Options) -> Iterator[
         return
     found = []
     for steps in options.steps:
-        settings = Settings("student" if steps == 1 else "teacher", steps)
-        found.append(fidelity.compare(dream, reference, chosen, settings))
+        found.append(fidelity.compare(dream, reference, chosen, _settings(steps)))
         yield found[-1]
     fidelity.write(loss_file(weights), found)
 

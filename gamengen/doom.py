@@ -15,7 +15,6 @@ from jaxtyping import UInt8
 from gamengen.episodes import GameFacts
 from gamengen.errors import InputError
 
-TICS_PER_SECOND = vizdoom.DEFAULT_TICRATE
 NOTHING = "NOTHING"
 # ViZDoom counts deaths on through all episodes, the others from each one's start.
 COUNTERS = [

@@ -41,7 +41,7 @@ class DreamEnv(gymnasium.Env[Frame, np.int64]):
         facts = dream.facts
         self.dream, self.histories, self.length, self.reward = dream, histories, length, reward
         self.render_mode = render_mode
-        self.metadata = self.metadata | {"render_fps": 35 / facts.tics_per_frame}
+        self.metadata = self.metadata | {"render_fps": float(facts.fps)}
         self.action_space = gymnasium.spaces.Discrete(len(facts.actions))
         self.observation_space = gymnasium.spaces.Box(
             0, 255, (facts.height, facts.width, 3), np.uint8

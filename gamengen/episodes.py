@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -18,6 +19,7 @@ from gamengen import device
 from gamengen.errors import InputError
 
 Split = Literal["train", "heldout"]
+TICS_PER_SECOND = 35  # Doom's own clock
 FRAMES_PER_CHUNK = 8
 CHUNKS_PER_SHARD = 64
 ROWS_PER_SHARD = FRAMES_PER_CHUNK * CHUNKS_PER_SHARD
@@ -36,6 +38,11 @@ class GameFacts(BaseModel, frozen=True, extra="forbid"):
     height: int  # pixels
     width: int
     variables: list[str]  # names of the columns recorded with every frame
+
+    @property
+    def fps(self) -> Fraction:
+        """Frames a second at which the game runs in real time."""
+        return Fraction(TICS_PER_SECOND, self.tics_per_frame)
 
     @property
     def no_action(self) -> int:

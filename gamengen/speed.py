@@ -62,7 +62,7 @@ def play(dream: Dream, history: History, seconds: float) -> Speed:
         **columns,
         frame=spread(frames),
         fps=fps,
-        real_time=fps * dream.facts.tics_per_frame / 35,
+        real_time=fps / float(dream.facts.fps),
     )
 
 

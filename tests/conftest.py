@@ -1,5 +1,6 @@
 """A copy of the project to run things in, and the way to launch a stage."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -91,6 +92,22 @@ def call(command: list[str], folder: Path, environment: Mapping[str, str]) -> st
     )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}"
     return done.stdout
+
+
+def on_xla(program: str, *arguments: str) -> dict[str, Any]:
+    """What a program of the tests, run under torch_xla on the CPU, says in its last line."""
+    done = subprocess.run(
+        [sys.executable, "-m", program, *arguments],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "PJRT_DEVICE": "CPU", "HOME": str(Path.home())},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return told
 
 
 def copy_project(folder: Path) -> None:

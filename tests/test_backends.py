@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from gamengen.dream import Dream, Settings
 from gamengen.episodes import Episodes
 from gamengen.errors import InputError
 from gamengen.fidelity import compare, read, starts, write
+from tests.conftest import on_xla
 from tests.dreams import Made
 
 ROOT = Path(__file__).parent.parent
@@ -124,17 +124,7 @@ def test_what_cannot_run_here_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_xla_compiles_no_more_once_play_has_begun(playable: Made, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.xla_dream", str(playable.data)],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "PJRT_DEVICE": "CPU", "HOME": str(Path.home())},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    told = json.loads(done.stdout.strip().splitlines()[-1])
+    told = on_xla("tests.xla_dream", str(playable.data))
     assert told["device"].startswith("xla")
     assert told["fallbacks"] == []
     for compiles in told["compiles"].values():

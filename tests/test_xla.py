@@ -1,31 +1,13 @@
 """Every stage a TPU would run, under torch-xla on the CPU, in a process of its own."""
 
 import csv
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gamengen.latents import Latents
-
-ROOT = Path(__file__).parent.parent
-
-
-def run_on_xla(stage: str, paths: list[Path]) -> dict[str, list]:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.xla_stage", stage, *map(str, paths)],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "PJRT_DEVICE": "CPU", "HOME": str(Path.home())},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout.strip().splitlines()[-1])
+from tests.conftest import on_xla
 
 
 @pytest.mark.parametrize(
@@ -38,7 +20,7 @@ def run_on_xla(stage: str, paths: list[Path]) -> dict[str, list]:
 )
 def test_training_on_xla(stage: str, inputs: list[str], made: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    told = run_on_xla(stage, [*(made / name for name in inputs), out])
+    told = on_xla("tests.xla_stage", stage, *(str(made / name) for name in inputs), str(out))
     assert told["device"].startswith("xla")
     assert told["fallbacks"] == []
     assert told["starts"] == [0, 6], "resumed where it was interrupted"
@@ -56,7 +38,9 @@ def test_training_on_xla(stage: str, inputs: list[str], made: Path, tmp_path: Pa
 
 def test_encoding_on_xla_gives_the_latents_of_the_cpu(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "latents"
-    told = run_on_xla("encode", [made / "episodes", made / "autoencoder", out])
+    told = on_xla(
+        "tests.xla_stage", "encode", *map(str, (made / "episodes", made / "autoencoder", out))
+    )
     assert told["fallbacks"] == []
     ours, theirs = Latents(out), Latents(made / "latents")
     for entry, twin in zip(ours.entries, theirs.entries, strict=True):

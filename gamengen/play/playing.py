@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from gamengen.play.messages import BadMessage
 from gamengen.play.mode import Shown, Tell
 from gamengen.play.pace import Pace
 from gamengen.play.picture import to_jpeg
-from gamengen.play.source import TICS_PER_SECOND, Source
+from gamengen.play.source import Source
 
 
 class Playing:
@@ -93,8 +92,7 @@ class Playing:
         self.saving.start()
 
     def _encode(self, moments: list[Moment], kind: str) -> None:
-        rate = Fraction(TICS_PER_SECOND, self.source.facts.tics_per_frame)
         try:
-            self.send(kind, encode(moments, rate, kind, self.wanted))
+            self.send(kind, encode(moments, self.source.facts.fps, kind, self.wanted))
         except ValueError as error:
             self.tell({"type": "error", "message": f"save: {error}"})

@@ -2,7 +2,6 @@
 
 import sys
 from contextlib import closing
-from fractions import Fraction
 from pathlib import Path
 
 from gamengen.backends.backend import open_backend, usual
@@ -32,8 +31,7 @@ def main(file: Path, data: Path = Path("data")) -> None:
         for action, frames in SCRIPT:
             number = played.facts.action_names.index(action)
             moments += [tuple(map(to_jpeg, match.step(number))) for _ in range(frames)]
-    rate = Fraction(source.TICS_PER_SECOND, played.facts.tics_per_frame)
-    file.write_bytes(encode(moments, rate, "gif", wanted=lambda: True))
+    file.write_bytes(encode(moments, played.facts.fps, "gif", wanted=lambda: True))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from gamengen.real_game import RealGame
 from gamengen.weights import load_weights
 
 MAX_STARTS = 24
-TICS_PER_SECOND = 35
 DEFAULTS = {
     "student": Settings("student", steps=1, guidance=1.0, context_noise=0.0),
     "teacher": Settings("teacher", steps=4, guidance=1.0, context_noise=0.0),
@@ -34,7 +33,7 @@ class Source:
     @property
     def fps(self) -> float:
         """Frames a second at which the game runs in real time."""
-        return TICS_PER_SECOND / self.facts.tics_per_frame
+        return float(self.facts.fps)
 
     def history(self, entry: Entry, frame: int) -> History:
         """How a recorded episode got to one of its frames."""
@@ -47,7 +46,9 @@ class Source:
         return [(entry, entry.length // 3) for entry in chosen]
 
 
-def load(data: Path, backend: Backend) -> Source:
+def load(
+    data: Path, backend: Backend, new_real: Callable[[GameFacts], Engine] = RealGame
+) -> Source:
     """What ``make repro`` made. Raises InputError, with that remedy, where it has made nothing."""
     data = data.resolve()  # starting ViZDoom changes the folder for a moment
     weights = load_weights(data)
@@ -58,5 +59,5 @@ def load(data: Path, backend: Backend) -> Source:
         context_frames=weights.teacher.context_frames,
         highest_noise=weights.teacher.augmentation.highest,
         new_dream=lambda: Dream(weights, backend),
-        new_real=lambda: RealGame(episodes.game),
+        new_real=lambda: new_real(episodes.game),
     )

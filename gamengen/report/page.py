@@ -3,7 +3,6 @@
 import base64
 import json
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,6 @@ from markupsafe import Markup
 
 from gamengen.episodes import GameFacts
 from gamengen.report import charts, pictures, words
-
-TICS_PER_SECOND = 35
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Findings:
     @property
     def seconds(self) -> float:
         """Game time of one frame."""
-        return self.game.tics_per_frame / TICS_PER_SECOND
+        return float(1 / self.game.fps)
 
     @property
     def models(self) -> list[str]:
@@ -68,9 +65,8 @@ def write(folder: Path, found: Findings) -> None:
         sheet = pictures.examples(found.examples, found.forced)
         sheet.save(folder / "one_frame_ahead.png")
     actions = [[found.game.action_names[a] for a in shown.actions] for shown in found.shown]
-    rate = Fraction(TICS_PER_SECOND, found.game.tics_per_frame)
     frames = pictures.video_frames(found.videos, ["real", *found.models], actions, found.seconds)
-    pictures.write_video(folder / "rollout.mp4", frames, rate)
+    pictures.write_video(folder / "rollout.mp4", frames, found.game.fps)
     (folder / "index.html").write_text(render(folder, found, strips))
 
 
@@ -88,7 +84,7 @@ def render(folder: Path, found: Findings, strips: list[tuple[Path, str]]) -> str
         found=found,
         title=Path(found.game.scenario).stem,
         told=found.told,
-        rate=TICS_PER_SECOND / found.game.tics_per_frame,
+        rate=float(found.game.fps),
         video=_inline(folder / "rollout.mp4", "video/mp4"),
         strips=[(_inline(path, "image/png"), caption) for path, caption in strips],
         ahead=_inline(ahead, "image/png") if ahead.exists() else None,

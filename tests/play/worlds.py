@@ -12,12 +12,11 @@ import numpy as np
 from fastapi import FastAPI
 
 from gamengen.backends.backend import open_backend
-from gamengen.dream import Dream
 from gamengen.engine import Frame, History
-from gamengen.episodes import Episodes, GameFacts
+from gamengen.episodes import GameFacts
+from gamengen.play import source
 from gamengen.play.__main__ import serve
 from gamengen.play.source import Source
-from gamengen.weights import load_weights
 from tests.artifacts import SHIFT, make_all
 
 
@@ -56,16 +55,8 @@ class StripedWorld:
 
 
 def tiny_source(folder: Path, ends_after: int | None = None) -> Source:
-    recorded = Episodes(make_all(folder, length=100)[0])
-    weights, backend = load_weights(folder), open_backend("eager")
-    return Source(
-        facts=recorded.game,
-        episodes=recorded,
-        context_frames=weights.teacher.context_frames,
-        highest_noise=weights.teacher.augmentation.highest,
-        new_dream=lambda: Dream(weights, backend),
-        new_real=lambda: StripedWorld(recorded.game, ends_after),
-    )
+    make_all(folder, length=100)
+    return source.load(folder, open_backend("eager"), lambda facts: StripedWorld(facts, ends_after))
 
 
 @contextmanager
