@@ -123,6 +123,17 @@ def test_what_cannot_run_here_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
         open_backend("openvino")
 
 
+def test_openvino_has_the_cores_for_itself() -> None:
+    open_backend("eager")
+    threads = torch.get_num_threads()
+    backend = open_backend("openvino")
+    assert isinstance(backend, OpenVino)
+    assert backend.threads == threads
+    assert torch.get_num_threads() == 1
+    open_backend("eager")
+    assert torch.get_num_threads() == threads
+
+
 def test_xla_compiles_no_more_once_play_has_begun(playable: Made, tmp_path: Path) -> None:
     told = on_xla("tests.xla_dream", str(playable.data))
     assert told["device"].startswith("xla")

@@ -20,6 +20,7 @@ from gamengen.sampler import Velocity
 
 Picture = Callable[[Float[Tensor, "1 c h w"]], UInt8[Tensor, "h w 3"]]
 
+THREADS = torch.get_num_threads()
 NAMES = ("eager", "compile", "xla", "openvino", "openvino-int8")
 
 
@@ -52,6 +53,7 @@ def open_backend(name: str, precision: Precision = "fp32", latents: Path | None 
     """
     if name not in NAMES:
         raise InputError(f"back end {name!r}: there are {', '.join(NAMES)}")
+    torch.set_num_threads(THREADS)
     if name.startswith("openvino"):
         return _open_openvino(name, latents)
     if device.on_xla() != (name == "xla"):
@@ -79,11 +81,17 @@ def _open_openvino(name: str, latents: Path | None) -> Backend:
         if latents is None or name == "openvino":
             from gamengen.backends.openvino import OpenVino
 
-            return OpenVino()
-        from gamengen.backends.openvino_int8 import OpenVinoInt8
+            backend = OpenVino()
+        else:
+            from gamengen.backends.openvino_int8 import OpenVinoInt8
 
-        return OpenVinoInt8(latents)
+            backend = OpenVinoInt8(latents)
     except ImportError as error:
         raise InputError(
             f"back end {name!r}: {error}; install it with: uv sync --extra openvino"
         ) from None
+    # Torch shifts the context between two calls. Threads of its own would then wait for more,
+    # spinning, on the cores that OpenVINO's next call needs: one frame in a hundred took twice
+    # to four times as long.
+    torch.set_num_threads(1)
+    return backend

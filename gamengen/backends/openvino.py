@@ -60,15 +60,16 @@ class OpenVinoVelocity:
 
 
 class OpenVino:
-    """Runs both networks through OpenVINO's CPU plugin, on as many threads as torch.
+    """Runs both networks through OpenVINO's CPU plugin.
 
-    What is compiled is shared by everyone who plays on this back end.
+    It has as many threads as torch when it is made. What is compiled is shared by everyone who plays on this back end.
     """
 
     name, precision = "openvino", "fp32"
     where = torch.device("cpu")
 
     def __init__(self) -> None:
+        self.threads = torch.get_num_threads()
         self.compiled: dict[tuple[nn.Module, int], openvino.CompiledModel] = {}
         self.lock = threading.Lock()
 
@@ -95,7 +96,7 @@ class OpenVino:
     ) -> openvino.CompiledModel:
         config = CONFIG | {
             "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16, where the CPU has it
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": self.threads,
         }
         with self.lock:
             if (net, batch) not in self.compiled:

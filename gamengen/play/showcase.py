@@ -1,4 +1,4 @@
-"""``python -m gamengen.play.showcase FILE.gif``: scripted keys in the real game and the model."""
+"""``python -m gamengen.play.showcase FILE.gif``: scripted keys in the real game and the teacher."""
 
 import sys
 from contextlib import closing
@@ -26,7 +26,9 @@ def main(file: Path, data: Path = Path("data")) -> None:
     """Play the script from a held-out start; the real game is on the left."""
     played = source.load(data, open_backend(usual(), latents=data.resolve() / "latents"))
     moments = []
-    with closing(Match(played.new_dream(), played.new_real)) as match:
+    dream = played.new_dream()
+    dream.settings = played.defaults["teacher"]
+    with closing(Match(dream, played.new_real)) as match:
         match.start(played.history(*played.starts()[START]), beside=True)
         for action, frames in SCRIPT:
             number = played.facts.action_names.index(action)
