@@ -62,7 +62,8 @@ class OpenVinoVelocity:
 class OpenVino:
     """Runs both networks through OpenVINO's CPU plugin.
 
-    It has as many threads as torch when it is made. What is compiled is shared by everyone who plays on this back end.
+    It has as many threads as torch when it is made. What is compiled is shared by everyone who
+    plays on this back end.
     """
 
     name, precision = "openvino", "fp32"
