@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from gamengen import fidelity, full_size
-from gamengen.backends.backend import NAMES, Backend, open_backend
+from gamengen.backends.backend import NAMES, THREADS, Backend, open_backend
 from gamengen.backends.precision import FORMATS, Precision, usual
 from gamengen.dream import Dream, Settings
 from gamengen.engine import History, recorded_history
@@ -210,7 +210,7 @@ def this_machine() -> dict[str, Any]:
     module = torch.get_device_module(found) if found else None
     return {
         "cpu": _cpu(),
-        "threads": torch.get_num_threads(),
+        "threads": THREADS,
         "accelerator": module.get_device_name() if module else "no accelerator",
         "versions": versions,
     }
