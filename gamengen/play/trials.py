@@ -144,11 +144,7 @@ class Trials:
                 self.tell({"type": "making", "share": round(len(neural) / trial.length, 2)})
         left, right = (real, neural) if trial.truth == "left" else (neural, real)
         trial.made = trial.length
-        header = {
-            "type": "clips",
-            "fps": self.source.fps,
-            "trial": len(self.answered) + 1,
-        }
+        header = {"type": "clips", "fps": self.source.fps, "trial": len(self.answered) + 1}
         return Shown([*left, *right], header, padded=True)
 
     def _active(self, frame: Frame) -> Shown:

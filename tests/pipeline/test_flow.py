@@ -17,7 +17,7 @@ from tests.conftest import call
 from tests.pipeline.test_repro import STAGES
 
 BREAK_ONCE = """set -eu
-case "$*" in *stages.evaluate*) if [ ! -e .broken ]; then touch .broken; exit 1; fi ;; esac
+case "$*" in *stages.decoder*) if [ ! -e .broken ]; then touch .broken; exit 1; fi ;; esac
 """
 
 
@@ -68,7 +68,7 @@ def test_deployment_runs_every_stage_of_the_graph(project: Path, server: dict[st
         call(["prefect", "work-pool", "create", pool, "--type", "process"], project, server)
     call(["prefect", "--no-prompt", "deploy", "--all"], project, server)
     with background(["prefect", "worker", "start", "--pool", "cpu"], project, server):
-        seed = 'overrides=["evaluate.seed=9"]'
+        seed = 'overrides=["decoder.seed=9"]'
         run = ["prefect", "deployment", "run", "gamengen/cpu", "--param", seed, "--watch"]
         call(run, project, server)
 
@@ -78,15 +78,15 @@ def test_deployment_runs_every_stage_of_the_graph(project: Path, server: dict[st
         return found
 
     attempts = {run["name"]: run["run_count"] for run in ask("task_runs")}
-    assert attempts == dict.fromkeys(STAGES, 1) | {"evaluate": 2}
+    assert attempts == dict.fromkeys(STAGES, 1) | {"decoder": 2}
     assert {run["state_type"] for run in ask("task_runs")} == {"COMPLETED"}
     artifacts = {made["key"]: made for made in ask("artifacts")}
-    assert "evaluate.seed" in artifacts["params-diff"]["data"]
+    assert "decoder.seed" in artifacts["params-diff"]["data"]
     assert "teacher_forced.student.psnr" in artifacts["metrics"]["data"]
     pictures = [made for made in artifacts.values() if made["type"] == "image"]
     assert len(pictures) == len(list((project / "report").rglob("*.png"))) > 0
     logged = "\n".join(record["message"] for record in ask("logs"))
-    assert "Stage 'distill' didn't change, skipping" in logged
+    assert "Stage 'train' didn't change, skipping" in logged
     assert "Running stage 'evaluate':" in logged
 
 
