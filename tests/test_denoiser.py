@@ -122,14 +122,14 @@ def test_latents_that_do_not_divide_into_patches_are_refused(made: Path, tmp_pat
     settings = tiny.params(train.Params, "train")
     wide = settings.model_copy(update={"unet": settings.unet.model_copy(update={"patch": 3})})
     with pytest.raises(InputError, match=r"train\.unet: patch 3 .* multiples of 6; .* 8 x 12"):
-        train.main(wide, made / "latents", tmp_path / "out")
+        train.main(wide, made / "latents", made / "autoencoder", tmp_path / "out")
 
 
 def test_stable_diffusion_takes_no_prior(made: Path, text_unet: Path, tmp_path: Path) -> None:
     source = {"kind": "stable-diffusion", "source": str(text_unet)}
     settings = tiny.params(train.Params, "train", unet=source)
     with pytest.raises(InputError, match=r"train\.prior: .*null"):
-        train.main(settings, made / "latents", tmp_path / "out")
+        train.main(settings, made / "latents", made / "autoencoder", tmp_path / "out")
 
 
 def awake(folder: Path) -> Denoiser:
@@ -227,9 +227,16 @@ def test_latents_of_another_autoencoder_are_refused(made: Path, tmp_path: Path) 
 def test_a_source_must_be_named(made: Path, tmp_path: Path) -> None:
     settings = tiny.params(train.Params, "train", unet={"kind": "stable-diffusion"})
     with pytest.raises(InputError, match=r"train\.unet\.source: null"):
-        train.main(settings, made / "latents", tmp_path / "out")
+        train.main(settings, made / "latents", made / "autoencoder", tmp_path / "out")
 
 
 def test_no_denoiser_names_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="dvc repro train"):
         load_denoiser(tmp_path)
+
+
+def test_training_refuses_the_decoder_of_other_latents(made: Path, tmp_path: Path) -> None:
+    other = make_autoencoder(tmp_path / "other", seed=9)
+    settings = tiny.params(train.Params, "train")
+    with pytest.raises(InputError, match="dvc repro encode"):
+        train.main(settings, made / "latents", other, tmp_path / "out")

@@ -11,8 +11,15 @@ import torch
 from torch import nn
 
 from gamengen import perceptual
+from gamengen.autoencoder import Autoencoder
 from gamengen.errors import InputError
-from gamengen.perceptual import load_lpips, perceptual_distance
+from gamengen.perceptual import (
+    DecodedDistance,
+    PerceptualTerm,
+    load_lpips,
+    perceptual_distance,
+)
+from tests.artifacts import make_autoencoder
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +79,25 @@ def test_values_are_those_of_the_published_implementation(net: nn.Module) -> Non
         one, two = (x / x.norm(dim=1, keepdim=True).clamp(min=1e-10) for x in (one, two))
         total += head((one - two) ** 2).mean(dim=(1, 2, 3))
     assert np.allclose(perceptual_distance(net, a, b), total, atol=1e-5)
+
+
+def test_decoded_latents_are_compared_as_pictures(net: nn.Module, tmp_path: Path) -> None:
+    """Its gradient reaches the prediction alone: neither the decoder nor the real latent."""
+    autoencoder = Autoencoder.load(make_autoencoder(tmp_path / "autoencoder", 64, 64))
+    predicted, real = torch.randn(2, 2, *autoencoder.facts.latent_shape).requires_grad_()
+    predicted.retain_grad()
+    distance = DecodedDistance(autoencoder, net)
+    found = distance(predicted, real)
+    pictures = [autoencoder.decode(latents) for latents in (predicted, real)]
+    torch.testing.assert_close(found, perceptual_distance(net, *pictures))
+    assert distance(real, real).abs().max() == 0
+    grown = torch.autograd.grad(found.sum(), [predicted, real], allow_unused=True)
+    assert grown[0] is not None
+    assert grown[0].abs().max() > 0
+    assert grown[1] is None
+    assert all(p.grad is None and not p.requires_grad for p in distance.parameters())
+
+
+@pytest.mark.parametrize(("share", "rows"), [(1.0, 8), (0.25, 2), (0.01, 1)])
+def test_a_share_of_a_batch_is_compared_and_never_none(share: float, rows: int) -> None:
+    assert PerceptualTerm(backbone="alex", weight=0.5, share=share).rows(8) == rows

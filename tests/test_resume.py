@@ -48,7 +48,7 @@ def kill_after_a_checkpoint(process: subprocess.Popen[str], out: Path) -> None:
     ("stage", "inputs"),
     [
         ("autoencoder", ["episodes"]),
-        ("train", ["latents"]),
+        ("train", ["latents", "autoencoder"]),
         ("decoder", ["episodes", "latents", "autoencoder"]),
         ("distill", ["latents", "denoiser"]),
     ],

@@ -13,7 +13,7 @@ from tests.conftest import on_xla
 @pytest.mark.parametrize(
     ("stage", "inputs"),
     [
-        ("train", ["latents"]),
+        ("train", ["latents", "autoencoder"]),
         ("decoder", ["episodes", "latents", "autoencoder"]),
         ("distill", ["latents", "denoiser"]),
     ],
