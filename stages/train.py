@@ -7,7 +7,7 @@ import torch
 from pydantic import Field, PositiveInt
 
 from gamengen import artifact, device, objective, training
-from gamengen.autoencoder import Autoencoder, require_same_encoder
+from gamengen.autoencoder import Autoencoder, read_facts, require_same_encoder
 from gamengen.checkpoint import save_model
 from gamengen.denoiser import Denoiser, from_stable_diffusion, small_unet
 from gamengen.diffusion import Augmentation, NoiseSchedule
@@ -55,9 +55,9 @@ class Params(StageParams):
 def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_path: Path) -> None:
     """Train, keep the average of the weights, save it."""
     accelerator = device.start()
-    latents, autoencoder = Latents(latents_path), Autoencoder.load(autoencoder_path)
-    theirs, ours = latents.autoencoder.encoder, autoencoder.facts.encoder
-    require_same_encoder(theirs, ours, latents_path, autoencoder_path)
+    latents, facts = Latents(latents_path), read_facts(autoencoder_path)
+    theirs = latents.autoencoder.encoder
+    require_same_encoder(theirs, facts.encoder, latents_path, autoencoder_path)
     resume = artifact.resume_folder(params, [latents_path, autoencoder_path], denoiser_path)
     torch.manual_seed(params.seed)
     denoiser = build(params, latents).to(memory_format=torch.channels_last)
@@ -66,8 +66,11 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     model, optimizer = accelerator.prepare(denoiser, params.optimizer.make(denoiser.parameters()))
     denoiser = accelerator.unwrap_model(model)
     ema = training.Ema(denoiser, params.ema_decay)
-    distance = DecodedDistance(autoencoder, load_lpips(params.perceptual.backbone))
-    distance.to(accelerator.device)
+    distance = None
+    if params.perceptual.weight > 0:
+        seen_by = load_lpips(params.perceptual.backbone)
+        distance = DecodedDistance(Autoencoder.load(autoencoder_path), seen_by)
+        distance.to(accelerator.device)
     alpha_bars = denoiser.schedule.alpha_bars().to(accelerator.device)
     windows = Windows(latents, "train", params.context_frames)
     rank, size = accelerator.process_index, share(params.batch_size, accelerator.num_processes)
@@ -90,7 +93,7 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
                 with device.autocast(accelerator.device, params.precision):
                     error, x0 = objective.denoising_loss(model, denoiser, *rows, alpha_bars)
                     losses = {"loss": error}
-                    if params.perceptual.weight > 0:
+                    if distance is not None:
                         seen = params.perceptual.rows(len(x0))
                         lpips = distance(x0[:seen], rows[0].target[:seen]).float().mean()
                         total = error + params.perceptual.weight * lpips
