@@ -14,11 +14,14 @@ from tests.tiny import write_params
 
 ROOT = Path(__file__).parent.parent
 SCHEDULE = {"steps": 30, "log_every": 2, "checkpoint_every": 4}
+# What is off by default is resumed too.
+ALSO = {"train": {"perceptual": {"weight": 0.5}}}
 
 
 def start(stage: str, inputs: list[Path], out: Path) -> subprocess.Popen[str]:
     """The stage as a process of its own, in a folder with a params.yaml of its own."""
-    write_params(out.parent / "params.yaml", {stage: {"schedule": SCHEDULE}})
+    changes = {"schedule": SCHEDULE} | ALSO.get(stage, {})
+    write_params(out.parent / "params.yaml", {stage: changes})
     return subprocess.Popen(
         [sys.executable, "-m", f"stages.{stage}", *map(str, [*inputs, out])],
         cwd=out.parent,
