@@ -68,8 +68,8 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     ema = training.Ema(denoiser, params.ema_decay)
     distance = None
     if params.perceptual.weight > 0:
-        seen_by = load_lpips(params.perceptual.backbone)
-        distance = DecodedDistance(Autoencoder.load(autoencoder_path), seen_by)
+        lpips_net = load_lpips(params.perceptual.backbone)
+        distance = DecodedDistance(Autoencoder.load(autoencoder_path), lpips_net)
         distance.to(accelerator.device)
     alpha_bars = denoiser.schedule.alpha_bars().to(accelerator.device)
     windows = Windows(latents, "train", params.context_frames)
