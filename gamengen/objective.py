@@ -1,6 +1,6 @@
 """The diffusion loss of the denoiser, and the random draws it needs."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import torch
@@ -31,6 +31,7 @@ class Choice(BaseModel, frozen=True, extra="forbid"):
 
     context_dropout: float = Field(ge=0, lt=1)
     timestep_bias: float = Field(gt=0)  # t = T u^bias: 1 is uniform (§4.2), below 1 favours noise
+    own_frames: float = Field(ge=0, le=1)  # share of a batch whose last frame the denoiser made
 
     def timesteps(self, u: Float[Tensor, " b"], timesteps: int) -> Int64[Tensor, " b"]:
         """Timesteps from numbers in [0, 1)."""
@@ -65,6 +66,30 @@ def to(batch: Tensors, where: torch.device) -> Tensors:
 def rows(batch: Tensors, which: slice) -> Tensors:
     """Some rows of a batch."""
     return type(batch)(**{f.name: getattr(batch, f.name)[which] for f in fields(batch)})
+
+
+@torch.no_grad()
+def own_last_frame(denoiser: Denoiser, window: Window, start: Tensor, share: float) -> Window:
+    """A window whose last context frame is, in the first rows, what the denoiser makes of those
+    before it in one step from ``start``: at play it sees nothing else (Bengio et al. 2015).
+
+    The frame that has left the window is replaced as before an episode's start.
+    """
+    own = round(share * len(window.context))
+    if own == 0:
+        return window
+    context, actions = window.context[:own], window.actions[:own]
+    before = torch.full_like(actions[:, :1], denoiser.game.before_start)
+    earlier = (
+        torch.cat([context[:, :1], context[:, :-1]], 1),
+        torch.cat([before, actions[:, :-1]], 1),
+    )
+    clean = denoiser.augmentation.bucket(start.new_zeros(own))
+    t = torch.full((own,), denoiser.schedule.visits(1)[0], device=start.device)
+    v = denoiser(start[:own], t, *earlier, clean).float()
+    made = diffusion.x0_from(v, start[:own], denoiser.alpha_bars[t])
+    changed = torch.cat([context[:, :-1], made[:, None]], 1)
+    return replace(window, context=torch.cat([changed, window.context[own:]]))
 
 
 def noisy_context(

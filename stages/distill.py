@@ -22,7 +22,7 @@ from gamengen.loader import Loader
 from gamengen.sampler import guided_velocity
 from gamengen.stage import StageParams, run
 
-UNIFORM = objective.Choice(context_dropout=0.0, timestep_bias=1.0)
+UNIFORM = objective.Choice(context_dropout=0.0, timestep_bias=1.0, own_frames=0.0)
 
 
 class Params(StageParams):

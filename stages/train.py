@@ -91,11 +91,15 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
             for some in training.microbatches(size, params.microbatch_size):
                 rows = objective.rows(window, some), objective.rows(draws, some)
                 with device.autocast(accelerator.device, params.precision):
-                    error, x0 = objective.denoising_loss(model, denoiser, *rows, alpha_bars)
+                    own = params.draws.own_frames
+                    seen = objective.own_last_frame(denoiser, rows[0], rows[1].start, own)
+                # Apart from the above: autocast would keep weights cast where no gradient is.
+                with device.autocast(accelerator.device, params.precision):
+                    error, x0 = objective.denoising_loss(model, denoiser, seen, rows[1], alpha_bars)
                     losses = {"loss": error}
                     if distance is not None:
-                        seen = params.perceptual.rows(len(x0))
-                        lpips = distance(x0[:seen], rows[0].target[:seen]).float().mean()
+                        some_rows = params.perceptual.rows(len(x0))
+                        lpips = distance(x0[:some_rows], rows[0].target[:some_rows]).float().mean()
                         total = error + params.perceptual.weight * lpips
                         losses = {"loss": total, "velocity": error, "lpips": lpips}
                 part = len(x0) / size
