@@ -1,4 +1,4 @@
-"""``python -m gamengen.play.showcase FILE.gif``: scripted keys in the real game and the teacher."""
+"""``python -m gamengen.play.showcase FILE.gif``: scripted keys in the real game and the student."""
 
 import sys
 from contextlib import closing
@@ -27,7 +27,7 @@ def main(file: Path, data: Path = Path("data")) -> None:
     played = source.load(data, open_backend(usual(), latents=data.resolve() / "latents"))
     moments = []
     dream = played.new_dream()
-    dream.settings = played.defaults["teacher"]
+    dream.settings = played.defaults["student"]
     with closing(Match(dream, played.new_real)) as match:
         match.start(played.history(*played.starts()[START]), beside=True)
         for action, frames in SCRIPT:
