@@ -14,7 +14,7 @@ from tests.tiny import write_params
 
 ROOT = Path(__file__).parent.parent
 SCHEDULE = {"steps": 30, "log_every": 2, "checkpoint_every": 4}
-# What is off by default is resumed too.
+# What tiny.yaml leaves out is resumed too.
 ALSO = {"train": {"perceptual": {"weight": 0.5}}}
 
 
