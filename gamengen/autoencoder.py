@@ -6,14 +6,14 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
+from diffusers import AutoencoderKL
 from jaxtyping import Float
 from pydantic import BaseModel
 from torch import Tensor, nn
 
 from gamengen.checkpoint import save_model
 from gamengen.errors import InputError
+from gamengen.small_autoencoder import SmallAutoencoder
 
 
 class Facts(BaseModel, frozen=True, extra="forbid"):
@@ -41,73 +41,12 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
         return self.latent_channels, height // self.downsampling, width // self.downsampling
 
 
-class Block(nn.Module):
-    """Residual block of two 3x3 convolutions, the identity at initialisation."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.silu(self.conv1(F.silu(x))))
-
-
-class SmallAutoencoder(ModelMixin, ConfigMixin):
-    """A convolutional autoencoder that folds pixels into channels before anything else.
-
-    Nearly all its work is at 1/fold of the resolution and below, which is what makes it fast
-    on CPUs; it downsamples by ``fold * 2 ** (len(widths) - 1)``.
-    """
-
-    @register_to_config
-    def __init__(
-        self,
-        latent_channels: int = 8,
-        fold: int = 4,
-        widths: tuple[int, ...] = (64, 128),
-        encoder_blocks: int = 1,
-        decoder_blocks: int = 2,
-    ) -> None:
-        super().__init__()
-        pixels = 3 * fold * fold
-        down: list[nn.Module] = [
-            nn.PixelUnshuffle(fold),
-            nn.Conv2d(pixels, widths[0], 3, padding=1),
-        ]
-        up: list[nn.Module] = [nn.Conv2d(latent_channels, widths[-1], 3, padding=1)]
-        for i, width in enumerate(widths):
-            if i:
-                down.append(nn.Conv2d(widths[i - 1], width, 3, stride=2, padding=1))
-            down += [Block(width) for _ in range(encoder_blocks)]
-        for i, width in reversed(list(enumerate(widths))):
-            up += [Block(width) for _ in range(decoder_blocks)]
-            if i:
-                up += [nn.Conv2d(width, 4 * widths[i - 1], 3, padding=1), nn.PixelShuffle(2)]
-        down += [nn.SiLU(), nn.Conv2d(widths[-1], latent_channels, 3, padding=1)]
-        up += [nn.SiLU(), nn.Conv2d(widths[0], pixels, 3, padding=1), nn.PixelShuffle(fold)]
-        self.encoder = nn.Sequential(*down)
-        self.decoder = nn.Sequential(*up)
-
-    def forward(
-        self, frames: Float[Tensor, "b 3 h w"], noise: Float[Tensor, "b c lh lw"]
-    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b c lh lw"]]:
-        """Reconstruction from the latent with noise added, and the latent without."""
-        latents = self.encoder(frames)
-        return self.decoder(latents + noise), latents
-
-    @property
-    def downsampling(self) -> int:
-        """Pixels per latent cell along each side."""
-        return int(self.config["fold"] * 2 ** (len(self.config["widths"]) - 1))
-
-
 class Autoencoder(nn.Module):
     """Frames to normalised latents and back, whichever network does it.
 
     Frames are ``[b, 3, height, width]`` in [-1, 1]; latents are ``[b, *facts.latent_shape]``
-    with zero mean and unit variance per channel over the training frames.
+    with zero mean over the training frames, and unit variance: of each channel, or of all
+    together where the encoder is linear.
     """
 
     mean: Tensor

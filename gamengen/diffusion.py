@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int64
 from pydantic import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
 Spacing = Literal["trailing", "leading"]
 
@@ -82,6 +82,15 @@ def eps_from(v: Tensor, x_t: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
 def ddim_step(x0: Tensor, eps: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
     """Deterministic DDIM (Song et al. 2021, equation 12, eta 0): on to a lower noise level."""
     return add_noise(x0, eps, alpha_bar)
+
+
+def one_step(
+    model: nn.Module, start: Float[Tensor, "b c h w"], t: int, alpha_bars: Tensor, *past: Tensor
+) -> Float[Tensor, "b c h w"]:
+    """The clean latent that one evaluation at timestep ``t`` predicts: a sample in one step,
+    where ``t`` is the sampler's first. ``model`` gives velocities."""
+    time = torch.full((len(start),), t, device=start.device)
+    return x0_from(model(start, time, *past).float(), start, alpha_bars[time])
 
 
 def gaussian_velocity(

@@ -5,27 +5,12 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from gamengen import diffusion
 from gamengen.denoiser import Denoiser
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
-
-
-def one_step(
-    model: nn.Module,
-    start: Float[Tensor, "b c h w"],
-    t: int,
-    alpha_bar: float,
-    context: Float[Tensor, "b l c h w"],
-    actions: Int64[Tensor, "b l"],
-    level_class: Int64[Tensor, " b"],
-) -> Float[Tensor, "b c h w"]:
-    """The student's sample: the clean latent that one evaluation at timestep ``t`` predicts."""
-    time = torch.full((len(start),), t, device=start.device)
-    v = model(start, time, context, actions, level_class)
-    return diffusion.x0_from(v.float(), start, torch.full_like(time, alpha_bar, dtype=start.dtype))
 
 
 def score_difference(

@@ -6,7 +6,7 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PositiveInt
 from torch import Tensor, nn
 
 from gamengen import device, diffusion
@@ -31,7 +31,8 @@ class Choice(BaseModel, frozen=True, extra="forbid"):
 
     context_dropout: float = Field(ge=0, lt=1)
     timestep_bias: float = Field(gt=0)  # t = T u^bias: 1 is uniform (§4.2), below 1 favours noise
-    own_frames: float = Field(ge=0, le=1)  # share of a batch whose last frame the denoiser made
+    own_frames: float = Field(ge=0, le=1)  # share of a batch whose last frames the denoiser made
+    own_in_a_row: PositiveInt  # how many of them, each from those before it
 
     def timesteps(self, u: Float[Tensor, " b"], timesteps: int) -> Int64[Tensor, " b"]:
         """Timesteps from numbers in [0, 1)."""
@@ -69,27 +70,30 @@ def rows(batch: Tensors, which: slice) -> Tensors:
 
 
 @torch.no_grad()
-def own_last_frame(denoiser: Denoiser, window: Window, start: Tensor, share: float) -> Window:
-    """A window whose last context frame is, in the first rows, what the denoiser makes of those
-    before it in one step from ``start``: at play it sees nothing else (Bengio et al. 2015).
+def own_last_frames(
+    denoiser: Denoiser, window: Window, start: Float[Tensor, "b c h w"], choice: Choice
+) -> Window:
+    """A window whose last context frames are, in the first rows, what the denoiser makes of those
+    before them, each in one step from noise: at play it sees nothing else (Bengio et al. 2015).
 
-    The frame that has left the window is replaced as before an episode's start.
+    Frames that have left the window are replaced as before an episode's start.
     """
-    own = round(share * len(window.context))
+    own = round(choice.own_frames * len(window.context))
     if own == 0:
         return window
-    context, actions = window.context[:own], window.actions[:own]
-    before = torch.full_like(actions[:, :1], denoiser.game.before_start)
-    earlier = (
-        torch.cat([context[:, :1], context[:, :-1]], 1),
-        torch.cat([before, actions[:, :-1]], 1),
-    )
+    context, actions = window.context[:own].clone(), window.actions[:own]
     clean = denoiser.augmentation.bucket(start.new_zeros(own))
-    t = torch.full((own,), denoiser.schedule.visits(1)[0], device=start.device)
-    v = denoiser(start[:own], t, *earlier, clean).float()
-    made = diffusion.x0_from(v, start[:own], denoiser.alpha_bars[t])
-    changed = torch.cat([context[:, :-1], made[:, None]], 1)
-    return replace(window, context=torch.cat([changed, window.context[own:]]))
+    t = denoiser.schedule.visits(1)[0]
+    for back in range(choice.own_in_a_row, 0, -1):
+        before = torch.full_like(actions[:, :back], denoiser.game.before_start)
+        earlier = (
+            torch.cat([context[:, :1].expand(-1, back, -1, -1, -1), context[:, :-back]], 1),
+            torch.cat([before, actions[:, :-back]], 1),
+        )
+        noise = start.roll(back - 1, 0)[:own]
+        table = denoiser.alpha_bars
+        context[:, -back] = diffusion.one_step(denoiser, noise, t, table, *earlier, clean)
+    return replace(window, context=torch.cat([context, window.context[own:]]))
 
 
 def noisy_context(

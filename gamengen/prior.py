@@ -34,11 +34,13 @@ class Prior(BaseModel, frozen=True, extra="forbid"):
     """A Gaussian per cell, which the denoiser's network chooses and then corrects.
 
     Its mean is a mixture of the last frame's cells around it, as in dynamic filter networks (De
-    Brabandere et al. 2016); its variance is that of one frame's change, times a factor.
+    Brabandere et al. 2016); its variance is that of its channel's change in one frame, times a
+    factor.
     """
 
     reach: Reach
-    std: float  # of one frame's change, over the training data
+    std: list[float]  # per latent channel, over the training data: of a latent
+    change: list[float]  # and of what one frame changes in it
 
     @property
     def channels(self) -> int:
@@ -59,18 +61,21 @@ class Prior(BaseModel, frozen=True, extra="forbid"):
         noise: Float[Tensor, " b"],
         dropped: Bool[Tensor, " b"],
         alpha_bar: Float[Tensor, " b"],
-    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b 1 h w"]]:
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
         """Mean and deviation of ``v`` at ``x_t`` under this Gaussian.
 
         ``noise`` is the variance of the noise on ``last``, which is shrunk to its expectation
-        first; a dropped last frame says nothing, and leaves a unit Gaussian.
+        first; a dropped last frame says nothing, and leaves the data's Gaussian.
         """
-        change = torch.where(dropped, 1.0, self.std**2 + noise / (1 + noise))
-        factor = told[:, -1:].clamp(*LOG_VARIANCE).exp()
-        mean = moved(last, told[:, :-1], self.reach) / diffusion.over(1 + noise, last)
-        return diffusion.gaussian_velocity(
-            x_t, mean, diffusion.over(change, factor) * factor, alpha_bar
+        power, change = (
+            x_t.new_tensor(std).square().view(1, -1, 1, 1) for std in (self.std, self.change)
         )
+        noise = diffusion.over(noise, x_t)
+        known = power / (power + noise)
+        variance = torch.where(diffusion.over(dropped, x_t), power, change + noise * known)
+        variance = variance * told[:, -1:].clamp(*LOG_VARIANCE).exp()
+        mean = known * moved(last, told[:, :-1], self.reach)
+        return diffusion.gaussian_velocity(x_t, mean, variance, alpha_bar)
 
 
 def moved(

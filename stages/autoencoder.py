@@ -1,20 +1,19 @@
 """Stage 2: an autoencoder for the collected frames, trained from scratch or Stable Diffusion's."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers import AutoencoderKL
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 from tqdm import tqdm
 
 from gamengen import artifact, device, training
 from gamengen.autoencoder import (
     Autoencoder,
     Facts,
-    SmallAutoencoder,
     encoder_digest,
     load_stable_diffusion,
     pad,
@@ -24,6 +23,7 @@ from gamengen.episodes import Episodes, Frames
 from gamengen.errors import InputError
 from gamengen.loader import Loader
 from gamengen.perceptual import PerceptualTerm, load_lpips, perceptual_distance
+from gamengen.small_autoencoder import SmallAutoencoder
 from gamengen.stage import StageParams, run
 
 
@@ -35,7 +35,8 @@ class Params(StageParams):
     latent_channels: PositiveInt
     fold: PositiveInt
     widths: tuple[PositiveInt, ...]
-    encoder_blocks: PositiveInt  # per resolution
+    encoder_blocks: PositiveInt | None  # per resolution; null: linear, principal components
+    whitening: float = Field(ge=0, le=1)  # of these: 0 the pixels' metric, 1 all vary alike
     decoder_blocks: PositiveInt
     batch_size: PositiveInt  # over all processes
     schedule: training.Schedule
@@ -46,6 +47,16 @@ class Params(StageParams):
     precision: Literal["fp32", "bf16"]
     scale_frames: PositiveInt  # how many frames the latents' mean and deviation are measured on
     seed: int
+
+    @model_validator(mode="after")
+    def _fewer_components_than_pixels(self) -> Self:
+        pixels = 3 * (self.fold * 2 ** (len(self.widths) - 1)) ** 2
+        if self.encoder_blocks is None and self.latent_channels > pixels:
+            raise ValueError(
+                f"latent_channels: {self.latent_channels}: with encoder_blocks null at most "
+                f"{pixels}, the numbers under a cell (fold {self.fold}, {len(self.widths)} widths)"
+            )
+        return self
 
 
 def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
@@ -82,13 +93,16 @@ def fit(
         params.encoder_blocks,
         params.decoder_blocks,
     )
+    frames, facts = Frames(episodes, "train"), geometry(net, params.kind, episodes)
+    if params.encoder_blocks is None:
+        places = frames.draw(params.scale_frames, params.seed, -3, 0)
+        net.fit(pad(to_float(torch.from_numpy(episodes.batch(places))), facts), params.whitening)
     net = net.to(memory_format=torch.channels_last)
-    model, optimizer = accelerator.prepare(net, params.optimizer.make(net.parameters()))
+    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    model, optimizer = accelerator.prepare(net, params.optimizer.make(trained))
     net = accelerator.unwrap_model(model)
     lpips = load_lpips(params.perceptual.backbone).to(accelerator.device)
-    frames = Frames(episodes, "train")
     size = params.batch_size // accelerator.num_processes
-    facts = geometry(net, params.kind, episodes)
 
     def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         places = frames.draw(size, params.seed, step, accelerator.process_index)
@@ -146,7 +160,8 @@ def measure(
     episodes: Episodes,
     accelerator: Accelerator,
 ) -> Facts:
-    """The facts, with each latent channel's mean and deviation over training frames.
+    """The facts, with the latents' mean and deviation over training frames: of each channel, the
+    deviation of all together where the encoder is linear.
 
     Stable Diffusion's U-Net knows latents times its own scaling factor: that is kept.
     """
@@ -161,10 +176,10 @@ def measure(
         pictures = torch.from_numpy(episodes.batch(places[begin : begin + 16]))
         latents.append(raw.encode(to_float(pictures).to(accelerator.device)).cpu())
     per_channel = torch.cat(latents).transpose(0, 1).flatten(1).double()
-    scale = {
-        "latent_mean": per_channel.mean(1).tolist(),
-        "latent_std": per_channel.std(1).tolist(),
-    }
+    variance = per_channel.var(1)
+    if params.encoder_blocks is None:  # whitening has said how channels compare
+        variance = variance.mean().expand_as(variance)
+    scale = {"latent_mean": per_channel.mean(1).tolist(), "latent_std": variance.sqrt().tolist()}
     return facts.model_copy(update=scale)
 
 

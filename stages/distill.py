@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from pydantic import Field, PositiveInt
 
-from gamengen import artifact, device, objective, training
+from gamengen import artifact, device, diffusion, objective, training
 from gamengen.checkpoint import save_model
 from gamengen.denoiser import Denoiser, load_denoiser, require_match
 from gamengen.distillation import (
@@ -15,14 +15,13 @@ from gamengen.distillation import (
     matching_gradient,
     matching_loss,
     noise_levels,
-    one_step,
 )
 from gamengen.latents import Latents, Window, Windows
 from gamengen.loader import Loader
 from gamengen.sampler import guided_velocity
 from gamengen.stage import StageParams, run
 
-UNIFORM = objective.Choice(context_dropout=0.0, timestep_bias=1.0, own_frames=0.0)
+UNIFORM = objective.Choice(context_dropout=0.0, timestep_bias=1.0, own_frames=0.0, own_in_a_row=1)
 
 
 class Params(StageParams):
@@ -58,7 +57,6 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
     ema = training.Ema(student, params.ema_decay)
     alpha_bars = teacher.schedule.alpha_bars().to(accelerator.device)
     first = teacher.schedule.visits(1)[0]
-    first_alpha_bar = float(teacher.schedule.alpha_bars()[first])
     windows = Windows(latents, "train", teacher.context_frames)
     rank, size = accelerator.process_index, params.batch_size // accelerator.num_processes
 
@@ -87,7 +85,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
             context, level_class = objective.noisy_context(teacher, window, draws)
             past = (context, window.actions, level_class)
             with device.autocast(accelerator.device, params.precision):
-                sample = one_step(student_model, draws.start, first, first_alpha_bar, *past)
+                sample = diffusion.one_step(student_model, draws.start, first, alpha_bars, *past)
                 t = noise_levels(draws.t, teacher.schedule.timesteps, params.level_margin)
                 gradient = matching_gradient(
                     partial(guided, teacher, past, params.guidance),

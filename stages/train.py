@@ -1,10 +1,10 @@
 """Stage 4: the denoiser, by teacher forcing on windows of real latents (§3.2)."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from gamengen import artifact, device, objective, training
 from gamengen.autoencoder import Autoencoder, read_facts, require_same_encoder
@@ -51,6 +51,15 @@ class Params(StageParams):
     gradient_checkpointing: bool
     seed: int
 
+    @model_validator(mode="after")
+    def _own_frames_within_the_context(self) -> Self:
+        if self.draws.own_in_a_row > self.context_frames:
+            raise ValueError(
+                f"draws.own_in_a_row: {self.draws.own_in_a_row}: at most context_frames, "
+                f"{self.context_frames}"
+            )
+        return self
+
 
 def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_path: Path) -> None:
     """Train, keep the average of the weights, save it."""
@@ -91,8 +100,7 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
             for some in training.microbatches(size, params.microbatch_size):
                 rows = objective.rows(window, some), objective.rows(draws, some)
                 with device.autocast(accelerator.device, params.precision):
-                    own = params.draws.own_frames
-                    seen = objective.own_last_frame(denoiser, rows[0], rows[1].start, own)
+                    seen = objective.own_last_frames(denoiser, rows[0], rows[1].start, params.draws)
                 # Apart from the above: autocast would keep weights cast where no gradient is.
                 with device.autocast(accelerator.device, params.precision):
                     error, x0 = objective.denoising_loss(model, denoiser, seen, rows[1], alpha_bars)
@@ -148,7 +156,7 @@ def build(params: Params, latents: Latents) -> Denoiser:
         return from_stable_diffusion(unet.source, **facts)
     require_patches(unet, latents.autoencoder.latent_shape)
     config = small_unet(unet.widths, unet.attention_dim, unet.layers, unet.head_dim)
-    prior = params.prior and Prior(reach=params.prior, std=measure_change(params, latents))
+    prior = params.prior and Prior(reach=params.prior, **measure(params, latents))
     return Denoiser(network=config, patch=unet.patch, prior=prior and prior.model_dump(), **facts)
 
 
@@ -163,10 +171,14 @@ def require_patches(unet: UNet, latent_shape: tuple[int, int, int]) -> None:
         )
 
 
-def measure_change(params: Params, latents: Latents) -> float:
-    """Root mean square of a latent's change in one frame, over training windows."""
+def measure(params: Params, latents: Latents) -> dict[str, list[float]]:
+    """Root mean square of each channel, and of its change in one frame, over training windows."""
     window = Windows(latents, "train", 1).draw(512, params.seed, -1, 0)
-    return float((window.target - window.context[:, -1]).square().mean().sqrt())
+    parts = {"std": window.target, "change": window.target - window.context[:, -1]}
+    return {
+        k: part.square().mean((0, 2, 3)).sqrt().clamp_min(1e-3).tolist()
+        for k, part in parts.items()
+    }
 
 
 def share(batch_size: int, processes: int) -> int:

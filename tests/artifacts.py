@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from gamengen.autoencoder import Autoencoder, Facts, SmallAutoencoder, encoder_digest, to_float
+from gamengen.autoencoder import Autoencoder, Facts, encoder_digest, to_float
 from gamengen.checkpoint import save_model
 from gamengen.denoiser import Denoiser, small_unet
 from gamengen.episodes import Entry, Episode, Episodes, EpisodeWriter, GameFacts, Index, write_index
 from gamengen.latents import LatentIndex, Latents, LatentWriter
+from gamengen.small_autoencoder import SmallAutoencoder
 
 ACTIONS = {
     "NOTHING": [0, 0, 0],
@@ -146,7 +147,7 @@ def make_denoiser(
         "augmentation": {"highest": 0.7, "buckets": 4, "clean_bucket": True},
         "actions_in_time": True,
         "patch": 2,
-        "prior": {"reach": {"rows": 0, "columns": 1}, "std": 0.5},
+        "prior": {"reach": {"rows": 0, "columns": 1}, "std": [1.0], "change": [0.5]},
         "network": small_unet([8, 16], attention_dim=16, layers=1, head_dim=8),
     }
     folder.mkdir(parents=True)

@@ -19,6 +19,11 @@ from tests.tiny import ROOT, write_params
 Launch = Callable[..., str]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, or one of two processes ends by waiting for the other."""
+    items.sort(key=lambda item: "test_xla.py" not in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Of a user who has nothing set up: no DVC, Prefect or git settings of their own."""

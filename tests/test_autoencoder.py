@@ -68,16 +68,23 @@ def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
     assert latents.shape == (1, *first.facts.latent_shape)
 
 
-def test_small_autoencoder_is_trained_and_its_scale_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoder_blocks", [None, 1])
+def test_small_autoencoder_is_trained_and_its_scale_measured(
+    tmp_path: Path, encoder_blocks: int | None
+) -> None:
     episodes = make_episodes(tmp_path / "episodes")
-    autoencoder.main(tiny.params(autoencoder.Params, "autoencoder"), episodes, tmp_path / "out")
+    told = tiny.params(autoencoder.Params, "autoencoder", encoder_blocks=encoder_blocks)
+    autoencoder.main(told, episodes, tmp_path / "out")
     latents = tmp_path / "latents"
     settings = tiny.params(encode.Params, "encode")
     encode.main(settings, episodes, tmp_path / "out", latents)
     encoded = Latents(latents)
     rows = np.concatenate([encoded.latents(e, 0, e.length) for e in encoded.of("train")])
     assert np.abs(rows.astype(np.float32).mean((0, 2, 3))).max() < 0.2
-    np.testing.assert_allclose(rows.astype(np.float32).std((0, 2, 3)), 1.0, atol=0.2)
+    deviations = rows.astype(np.float32).std((0, 2, 3))
+    if encoder_blocks is None:  # of all channels together
+        deviations = np.sqrt(np.square(deviations).mean())
+    np.testing.assert_allclose(deviations, 1.0, atol=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +126,13 @@ def test_stable_diffusions_autoencoder_keeps_its_own_scale(
 def test_a_source_that_is_no_autoencoder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"autoencoder\.source: '.*nowhere'"):
         load_stable_diffusion(str(tmp_path / "nowhere"))
+
+
+def test_more_components_than_numbers_under_a_cell_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"latent_channels: 49: .* at most 48"):
+        tiny.params(
+            autoencoder.Params, "autoencoder", encoder_blocks=None, latent_channels=49, widths=[8]
+        )
 
 
 def test_frames_of_another_size_are_refused(tmp_path: Path) -> None:

@@ -53,14 +53,17 @@ def test_no_rollout_grows_by_being_moved() -> None:
 def test_velocity_is_that_of_the_gaussian_it_tells_of() -> None:
     """A still cell, with noise on the last frame, and a context that was dropped."""
     torch.manual_seed(0)
-    prior = Prior(reach=Reach(rows=0, columns=0), std=0.4)
+    prior = Prior(reach=Reach(rows=0, columns=0), std=[2.0, 1.0, 0.5], change=[0.4, 0.8, 0.1])
     x_t, last = torch.randn(2, 2, 3, 4, 5)
     told = torch.rand(2, prior.channels, 4, 5)
     last[1] = 0
     noise, dropped = torch.tensor([0.09, 0.0]), torch.tensor([False, True])
     alpha_bar = torch.tensor([0.3, 0.6])
-    variance = torch.tensor([0.4**2 + 0.09 / 1.09, 1.0]).view(2, 1, 1, 1) * told[:, 1:].exp()
-    mean = last / torch.tensor([1.09, 1.0]).view(2, 1, 1, 1)
+    power = torch.tensor([2.0, 1.0, 0.5]).square()
+    known = power / (power + 0.09)
+    clean = torch.tensor([0.4, 0.8, 0.1]).square() + 1 / (1 / power + 1 / 0.09)
+    variance = torch.stack([clean, power]).view(2, 3, 1, 1) * told[:, 1:].exp()
+    mean = torch.stack([known, torch.ones(3)]).view(2, 3, 1, 1) * last
     expected = diffusion.gaussian_velocity(x_t, mean, variance, alpha_bar)
     found = prior.velocity(x_t, last, told, noise, dropped, alpha_bar)
     torch.testing.assert_close(found, expected)
