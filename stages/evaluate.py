@@ -51,9 +51,14 @@ def main(
     require_match(pupil, student, encoded)
     model.require_same_context(teacher, pupil, denoiser, student)
     one, many, held_down = params.teacher_forced, params.autoregressive, params.actions
-    players = [model.student(pupil, params.student)]
-    forced = players + model.teachers(teacher, params.teacher, one.teacher_steps)
-    played = players + model.teachers(teacher, params.teacher, many.teacher_steps)
+    forced = [
+        model.student(pupil, params.student),
+        *model.teachers(teacher, params.teacher, one.teacher_steps),
+    ]
+    played = [
+        model.student(pupil, params.student.in_rollouts()),
+        *model.teachers(teacher, params.teacher.in_rollouts(), many.teacher_steps),
+    ]
     held = Heldout(Episodes(episodes), encoded, autoencoder, teacher.context_frames, where)
     chosen = plan.make(held, one, many, held_down, params.fvd, params.batch_size, seed)
     i3d = fvd.open_i3d(params.fvd, where)

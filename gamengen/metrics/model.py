@@ -24,7 +24,12 @@ class Guidance(BaseModel, frozen=True, extra="forbid"):
     """How a model is sampled, but for its steps."""
 
     guidance: float = Field(ge=1)  # on past frames; 1 is none
-    context_noise: float = Field(ge=0)
+    context_noise: float = Field(ge=0)  # where the context is real: one frame ahead
+    rollout_noise: float = Field(ge=0)  # where it is the model's own
+
+    def in_rollouts(self) -> "Guidance":
+        """The same, for rollouts."""
+        return self.model_copy(update={"context_noise": self.rollout_noise})
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,8 @@ def _model(name: str, net: Denoiser, settings: Guidance, steps: int) -> Model:
         )
     if settings.context_noise > net.augmentation.highest:
         raise InputError(
-            f"params.yaml: evaluate: context_noise: {settings.context_noise}: {name} was trained "
-            f"with at most {net.augmentation.highest}"
+            f"params.yaml: evaluate: context_noise or rollout_noise: {settings.context_noise}: "
+            f"{name} was trained with at most {net.augmentation.highest}"
         )
     return Model(name, Sampler(net, Sampling(steps, settings.guidance, settings.context_noise)))
 
