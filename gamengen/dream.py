@@ -1,5 +1,6 @@
 """The model as an engine: a game that is only dreamt."""
 
+import math
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -29,6 +30,7 @@ class Settings:
     steps: int = 1  # of DDIM; the student knows one
     guidance: float = 1.0  # on past frames; 1 is none
     context_noise: float = 0.0
+    temperature: float = 1.0  # of the noise that a frame starts from
 
     def require_fit(self, denoiser: Denoiser) -> None:
         """Raise InputError unless the denoiser can be sampled so."""
@@ -42,6 +44,13 @@ class Settings:
                 f"context_noise: {self.context_noise}: the {self.model} was trained with 0 to "
                 f"{denoiser.augmentation.highest}"
             )
+        if not 0 <= self.temperature < math.inf:
+            raise InputError(f"temperature: {self.temperature}: must be at least 0")
+
+    @property
+    def sampling(self) -> Sampling:
+        """The same, for a sampler."""
+        return Sampling(self.steps, self.guidance, self.context_noise, self.temperature)
 
 
 @dataclass(frozen=True)
@@ -90,8 +99,7 @@ class Dream:
     @settings.setter
     def settings(self, settings: Settings) -> None:
         settings.require_fit(self.weights.denoiser(settings.model))
-        sampling = Sampling(settings.steps, settings.guidance, settings.context_noise)
-        self._sampler = Sampler(self.velocities[settings.model], sampling)
+        self._sampler = Sampler(self.velocities[settings.model], settings.sampling)
         self._settings = settings
 
     @property

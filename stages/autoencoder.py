@@ -120,7 +120,7 @@ def fit(
                 y, z = model(x, params.latent_noise * eps)
                 y, z = y.float(), z.float()
                 seen = params.perceptual.rows(len(x))
-                perceptual = perceptual_distance(lpips, x[:seen], y[:seen]).mean()
+                perceptual = perceptual_distance(lpips, x[seen], y[seen]).mean()
             pixels = F.l1_loss(y, x) + F.mse_loss(y, x)
             loss = pixels + params.perceptual.weight * perceptual
             accelerator.backward(loss + params.latent_penalty * z.square().mean())

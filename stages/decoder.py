@@ -71,7 +71,7 @@ def main(
             losses = {"loss": mse, "mse": mse}
             if params.perceptual.weight > 0:
                 seen = params.perceptual.rows(len(x))
-                distance = perceptual_distance(lpips, x[:seen], y[:seen]).mean()
+                distance = perceptual_distance(lpips, x[seen], y[seen]).mean()
                 losses |= {"loss": mse + params.perceptual.weight * distance, "lpips": distance}
             accelerator.backward(losses["loss"])
             accelerator.clip_grad_norm_(model.parameters(), params.optimizer.clip)

@@ -53,10 +53,10 @@ class Params(StageParams):
 
     @model_validator(mode="after")
     def _own_frames_within_the_context(self) -> Self:
-        if self.draws.own_in_a_row > self.context_frames:
+        if self.draws.own_frames > 0 and self.draws.own_in_a_row >= self.context_frames:
             raise ValueError(
-                f"draws.own_in_a_row: {self.draws.own_in_a_row}: at most context_frames, "
-                f"{self.context_frames}"
+                f"draws.own_in_a_row: {self.draws.own_in_a_row}: must be below context_frames, "
+                f"{self.context_frames}: the first of them needs a real one"
             )
         return self
 
@@ -106,8 +106,8 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
                     error, x0 = objective.denoising_loss(model, denoiser, seen, rows[1], alpha_bars)
                     losses = {"loss": error}
                     if distance is not None:
-                        some_rows = params.perceptual.rows(len(x0))
-                        lpips = distance(x0[:some_rows], rows[0].target[:some_rows]).float().mean()
+                        compared = params.perceptual.rows(len(x0))
+                        lpips = distance(x0[compared], rows[0].target[compared]).float().mean()
                         total = error + params.perceptual.weight * lpips
                         losses = {"loss": total, "velocity": error, "lpips": lpips}
                 part = len(x0) / size

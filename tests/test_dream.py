@@ -9,7 +9,7 @@ from gamengen.engine import History, recorded_history
 from gamengen.episodes import Episodes
 from gamengen.errors import InputError
 from gamengen.latents import Latents, Windows
-from gamengen.sampler import Sampler, Sampling
+from gamengen.sampler import Sampler
 from gamengen.weights import Weights, load_weights
 from tests.dreams import Made
 
@@ -22,7 +22,7 @@ def dream_of(made: Made, settings: Settings | None = None, seed: int = 0) -> Dre
 
 @pytest.mark.parametrize(
     "settings",
-    [Settings(), Settings("teacher", 3, 1.5, 0.1), Settings("student", 1, 2.0)],
+    [Settings(), Settings("teacher", 3, 1.5, 0.1, 0.7), Settings("student", 1, 2.0)],
 )
 def test_a_dream_is_the_samplers_rollout(playable: Made, settings: Settings) -> None:
     """The same noise and actions give the same pictures, bit by bit."""
@@ -30,10 +30,9 @@ def test_a_dream_is_the_samplers_rollout(playable: Made, settings: Settings) -> 
     dream.start(playable.history)
     frames = [dream.step(action) for action in (1, 1, 3, 0)]
     net = playable.weights.denoiser(settings.model)
-    sampling = Sampling(settings.steps, settings.guidance, settings.context_noise)
     window = Windows(Latents(playable.data / "latents"), "heldout", net.context_frames)
     seen = window.read([(window.entries[0], playable.frame + 1)])
-    latents = Sampler(net, sampling).rollout(
+    latents = Sampler(net, settings.sampling).rollout(
         seen.context, seen.actions, torch.tensor([[1, 1, 3, 0]]), device.generator(5)
     )
     picture = Eager(CPU).picture(playable.weights.decoder)
@@ -82,8 +81,10 @@ def test_settings_take_effect_on_the_next_frame_and_are_checked(playable: Made) 
         Settings(guidance=0.5),
         Settings(context_noise=0.71),
         Settings(context_noise=float("nan")),
+        Settings(temperature=-0.1),
+        Settings(temperature=float("inf")),
     ):
-        with pytest.raises(InputError, match=r"steps|guidance|context_noise"):
+        with pytest.raises(InputError, match=r"steps|guidance|context_noise|temperature"):
             dream.settings = wrong
     assert dream.settings.steps == 2
     with pytest.raises(ValueError, match="action 4: there are 4"):

@@ -7,6 +7,8 @@ from gamengen.denoiser import load_denoiser
 from gamengen.latents import Latents, Windows
 from gamengen.objective import Choice, own_last_frames
 from gamengen.sampler import Sampler, Sampling
+from stages import train
+from tests import tiny
 
 
 @pytest.mark.parametrize("in_a_row", [1, 2])
@@ -39,3 +41,12 @@ def test_own_frames_are_those_that_one_step_samples_at_play(made: Path, in_a_row
     assert torch.equal(seen.target, window.target)
     none = choice.model_copy(update={"own_frames": 0.0})
     assert own_last_frames(denoiser, window, start, none) is window
+
+
+def test_own_frames_need_a_real_one_before_them() -> None:
+    given = tiny.params(train.Params, "train").model_dump()
+    given["draws"] |= {"own_frames": 0.5, "own_in_a_row": given["context_frames"]}
+    with pytest.raises(ValueError, match=r"draws\.own_in_a_row: .* must be below context_frames"):
+        train.Params.model_validate(given)
+    given["draws"]["own_frames"] = 0.0
+    train.Params.model_validate(given)

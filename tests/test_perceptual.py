@@ -98,6 +98,8 @@ def test_decoded_latents_are_compared_as_pictures(net: nn.Module, tmp_path: Path
     assert all(p.grad is None and not p.requires_grad for p in distance.parameters())
 
 
-@pytest.mark.parametrize(("share", "rows"), [(1.0, 8), (0.25, 2), (0.01, 1)])
-def test_a_share_of_a_batch_is_compared_and_never_none(share: float, rows: int) -> None:
+@pytest.mark.parametrize(
+    ("share", "rows"), [(1.0, list(range(8))), (0.25, [0, 4]), (0.3, [0, 2, 5]), (0.01, [0])]
+)
+def test_a_share_of_a_batch_is_compared_and_never_none(share: float, rows: list[int]) -> None:
     assert PerceptualTerm(backbone="alex", weight=0.5, share=share).rows(8) == rows

@@ -24,6 +24,7 @@ class Guidance(BaseModel, frozen=True, extra="forbid"):
     """How a model is sampled, but for its steps."""
 
     guidance: float = Field(ge=1)  # on past frames; 1 is none
+    temperature: float = Field(ge=0, allow_inf_nan=False)  # of the noise that a sample starts from
     context_noise: float = Field(ge=0)  # where the context is real: one frame ahead
     rollout_noise: float = Field(ge=0)  # where it is the model's own
 
@@ -70,7 +71,8 @@ def _model(name: str, net: Denoiser, settings: Guidance, steps: int) -> Model:
             f"params.yaml: evaluate: context_noise or rollout_noise: {settings.context_noise}: "
             f"{name} was trained with at most {net.augmentation.highest}"
         )
-    return Model(name, Sampler(net, Sampling(steps, settings.guidance, settings.context_noise)))
+    sampling = Sampling(steps, settings.guidance, settings.context_noise, settings.temperature)
+    return Model(name, Sampler(net, sampling))
 
 
 def require_same_context(teacher: Denoiser, pupil: Denoiser, denoiser: Path, student: Path) -> None:

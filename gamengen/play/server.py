@@ -164,6 +164,7 @@ def hello(source: Source) -> dict[str, Any]:
                 "steps": 1 if name == "student" else messages.MAX_STEPS,
                 "guidance": messages.MAX_GUIDANCE,
                 "context_noise": source.highest_noise,
+                "temperature": messages.MAX_TEMPERATURE,
             }
             for name in source.defaults
         },
@@ -172,6 +173,7 @@ def hello(source: Source) -> dict[str, Any]:
                 "steps": told.steps,
                 "guidance": told.guidance,
                 "context_noise": told.context_noise,
+                "temperature": told.temperature,
             }
             for name, told in source.defaults.items()
         },

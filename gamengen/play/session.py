@@ -106,7 +106,7 @@ class Session:
     def _set(self, told: messages.Settings) -> None:
         try:
             self.match.dream.settings = Settings(
-                told.model, told.steps, told.guidance, told.context_noise
+                told.model, told.steps, told.guidance, told.context_noise, told.temperature
             )
         except InputError as error:
             raise BadMessage(str(error)) from None

@@ -14,7 +14,7 @@ from gamengen.weights import load_weights
 MAX_STARTS = 24
 DEFAULTS = {
     "student": Settings("student", steps=1, guidance=1.0, context_noise=0.1),
-    "teacher": Settings("teacher", steps=4, guidance=1.0, context_noise=0.1),
+    "teacher": Settings("teacher", steps=4, guidance=1.0, context_noise=0.1, temperature=0.7),
 }
 
 

@@ -182,4 +182,5 @@ def in_words(settings: Settings) -> str:
     """``teacher, 4 steps, guidance 1.5``."""
     text = f"{settings.model}, {settings.steps} step" + ("" if settings.steps == 1 else "s")
     text += f", guidance {settings.guidance:g}" if settings.guidance != 1 else ""
-    return text + (f", noise {settings.context_noise:g}" if settings.context_noise else "")
+    text += f", noise {settings.context_noise:g}" if settings.context_noise else ""
+    return text + (f", temperature {settings.temperature:g}" if settings.temperature != 1 else "")

@@ -14,12 +14,19 @@ from gamengen.play.messages import BadMessage, parse
 from gamengen.play.picture import MAX_PIXELS, from_jpeg, from_png, to_jpeg
 from tests.play.player import png
 
+
+def settings_fields(**changes: Any) -> dict[str, Any]:
+    """The fields of a good settings message, some of them others."""
+    good = {"model": "teacher", "steps": 4, "guidance": 1.5, "context_noise": 0.1}
+    return good | {"temperature": 0.7} | changes
+
+
 GOOD: list[dict[str, Any]] = [
     {"type": "keys", "held": ["ATTACK"]},
     {"type": "begin", "start": 0, "beside": True},
     {"type": "pause", "paused": False},
     {"type": "pace", "unlimited": True},
-    {"type": "settings", "model": "teacher", "steps": 4, "guidance": 1.5, "context_noise": 0.1},
+    {"type": "settings", **settings_fields()},
     {"type": "seen", "number": 7},
     {"type": "save", "format": "mp4"},
     {"type": "trial", "kind": "clips", "seconds": 1.6, "rater": "A. B"},
@@ -55,7 +62,7 @@ def test_bad_messages_are_named(message: str, named: str) -> None:
         parse(message)
 
 
-@pytest.mark.parametrize("field", ["steps", "guidance", "context_noise"])
+@pytest.mark.parametrize("field", ["steps", "guidance", "context_noise", "temperature"])
 @pytest.mark.parametrize("value", [-1, 1e9, math.nan, math.inf, "1", None])
 def test_settings_have_ranges(field: str, value: object) -> None:
     with pytest.raises(BadMessage, match=field):

@@ -9,6 +9,7 @@ from gamengen.play.mailbox import IN_FLIGHT, Mailbox
 from gamengen.play.messages import BadMessage, Keys, Leave, Settings
 from gamengen.play.pace import Pace
 from gamengen.play.wire import BLOCK, pack, unpack
+from tests.play.test_messages import settings_fields
 
 
 class Clock:
@@ -77,7 +78,7 @@ def test_the_inbox_is_bounded_and_keeps_the_newest_settings() -> None:
 
 
 def settings(steps: int) -> Settings:
-    return Settings(type="settings", model="teacher", steps=steps, guidance=1.0, context_noise=0.0)
+    return Settings(type="settings", **settings_fields(steps=steps))
 
 
 def test_the_newest_frame_replaces_the_others() -> None:

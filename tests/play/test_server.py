@@ -19,7 +19,7 @@ from gamengen.play.picture import from_jpeg
 from gamengen.play.server import create_app
 from gamengen.play.source import Source, load
 from tests.play.player import ORIGIN, Player, png
-from tests.play.test_messages import mangled
+from tests.play.test_messages import mangled, settings_fields
 from tests.play.worlds import StripedWorld, tiny_source, until
 
 
@@ -106,13 +106,19 @@ def test_settings_take_effect_on_the_next_frame(client: TestClient, app: FastAPI
         player = Player(socket)
         player.play()
         player.until("frame", lambda h: h["since_real"] > 2)
-        player.say("settings", model="teacher", steps=3, guidance=1.5, context_noise=0.2)
+        player.say(
+            "settings", **settings_fields(model="teacher", steps=3, guidance=1.5, context_noise=0.2)
+        )
         (session,) = app.state.sessions
         until(lambda: session.match.dream.settings.steps == 3, 1)
         player.until("frame", lambda h: h["since_real"] > 20)
-        player.say("settings", model="teacher", steps=1, guidance=1, context_noise=0.9)
+        player.say(
+            "settings", **settings_fields(model="teacher", steps=1, guidance=1, context_noise=0.9)
+        )
         assert "context_noise" in player.until("error")[0]["message"]
-        player.say("settings", model="student", steps=2, guidance=1, context_noise=0)
+        player.say(
+            "settings", **settings_fields(model="student", steps=2, guidance=1, context_noise=0)
+        )
         assert "steps" in player.until("error")[0]["message"]
 
 
@@ -226,7 +232,9 @@ def test_played_blind_nothing_tells_which_it_is(client: TestClient, answers: Ans
                 header, _ = player.hear()
                 told.append(set(header))
                 player.say("seen", number=header["number"])
-            player.say("settings", model="teacher", steps=1, guidance=1, context_noise=0)
+            player.say(
+                "settings", **settings_fields(model="teacher", steps=1, guidance=1, context_noise=0)
+            )
             player.until("error", lambda h: "not during a blind test" in h["message"])
             player.say("answer", choice="real")
             player.until("answered")

@@ -256,7 +256,12 @@ function showStarts() {
 
 // ---- The model's settings
 
-const SLIDERS = { steps: "steps", guidance: "guidance", noise: "context_noise" };
+const SLIDERS = {
+  steps: "steps",
+  guidance: "guidance",
+  noise: "context_noise",
+  temperature: "temperature",
+};
 
 function showModel(name, send = true) {
   model = name;
@@ -273,6 +278,7 @@ function showSettings() {
   $("steps-out").textContent = $("steps").value;
   $("guidance-out").textContent = $("guidance").value === "1" ? "1 (none)" : $("guidance").value;
   $("noise-out").textContent = $("noise").value;
+  $("temperature-out").textContent = $("temperature").value;
 }
 
 function sendSettings() {
