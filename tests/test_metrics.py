@@ -19,7 +19,7 @@ from gamengen.latents import Latents
 from gamengen.metrics import autoregressive, obedience, shards, summary, teacher_forced
 from gamengen.metrics.estimate import estimate, student_975
 from gamengen.metrics.heldout import Heldout, batches, sample_starts, sample_targets
-from gamengen.metrics.model import Model, Progress
+from gamengen.metrics.model import Guidance, Model, Progress, teachers
 from gamengen.metrics.picture import PSNR_LIMIT, PictureDistance, psnr
 from gamengen.sampler import Sampler, Sampling
 from tests.artifacts import SHIFT, make_all, make_episodes, play
@@ -42,6 +42,14 @@ def held(paths: list[Path]) -> Heldout:
 def models(paths: list[Path]) -> list[Model]:
     net = load_denoiser(paths[3])
     return [Model(f"steps_{n}", Sampler(net, Sampling(n, 1.5, 0.1))) for n in (1, 2)]
+
+
+def test_models_are_sampled_as_asked(paths: list[Path]) -> None:
+    asked = Guidance(guidance=1.5, temperature=0.7, context_noise=0.1, rollout_noise=0.2)
+    (forced,) = teachers(load_denoiser(paths[3]), asked, [4])
+    (played,) = teachers(load_denoiser(paths[3]), asked.in_rollouts(), [4])
+    assert forced.sampler.sampling == Sampling(4, 1.5, context_noise=0.1, temperature=0.7)
+    assert played.sampler.sampling == Sampling(4, 1.5, context_noise=0.2, temperature=0.7)
 
 
 def silent(passes: int) -> None:

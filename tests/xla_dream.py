@@ -25,7 +25,7 @@ def main() -> None:
     frames = []
     for name, settings in {
         "plain": Settings("teacher", 2),
-        "guided": Settings("teacher", 2, guidance=1.5, context_noise=0.1),
+        "guided": Settings("teacher", 2, guidance=1.5, context_noise=0.1, temperature=0.7),
     }.items():
         dream.settings = settings
         dream.start(made.history)

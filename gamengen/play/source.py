@@ -1,7 +1,7 @@
 """What is played: the artifacts of the pipeline, loaded once and shared by all sessions."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gamengen.backends.backend import Backend
@@ -53,11 +53,17 @@ def load(
     data = data.resolve()  # starting ViZDoom changes the folder for a moment
     weights = load_weights(data)
     episodes = Episodes(data / "episodes")
+    highest = weights.teacher.augmentation.highest
+    defaults = {
+        name: replace(settings, context_noise=min(settings.context_noise, highest))
+        for name, settings in DEFAULTS.items()
+    }
     return Source(
         facts=episodes.game,
         episodes=episodes,
         context_frames=weights.teacher.context_frames,
-        highest_noise=weights.teacher.augmentation.highest,
-        new_dream=lambda: Dream(weights, backend),
+        highest_noise=highest,
+        new_dream=lambda: Dream(weights, backend, defaults["student"]),
         new_real=lambda: new_real(episodes.game),
+        defaults=defaults,
     )

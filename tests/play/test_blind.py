@@ -7,9 +7,16 @@ from typing import Any
 
 import pytest
 
+from gamengen.dream import Settings
 from gamengen.errors import InputError
-from gamengen.play import blind
+from gamengen.play import blind, trials
 from gamengen.play.blind import Answers, Record, in_words, verdicts, wilson
+
+
+def test_settings_in_words() -> None:
+    told = Settings("teacher", 4, guidance=1.5, context_noise=0.1, temperature=0.7)
+    assert trials.in_words(told) == "teacher, 4 steps, guidance 1.5, noise 0.1, temperature 0.7"
+    assert trials.in_words(Settings()) == "student, 1 step"
 
 
 def record(**changes: Any) -> Record:

@@ -11,13 +11,16 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from gamengen.backends.backend import open_backend
+from gamengen.dream import Settings
 from gamengen.errors import InputError
 from gamengen.play import messages
 from gamengen.play.blind import Answers
 from gamengen.play.origin import host_allowed, same_origin
 from gamengen.play.picture import from_jpeg
 from gamengen.play.server import create_app
-from gamengen.play.source import Source, load
+from gamengen.play.source import DEFAULTS, Source, load
+from gamengen.stage import read_params
+from stages.evaluate import Params
 from tests.play.player import ORIGIN, Player, png
 from tests.play.test_messages import mangled, settings_fields
 from tests.play.worlds import StripedWorld, tiny_source, until
@@ -110,7 +113,8 @@ def test_settings_take_effect_on_the_next_frame(client: TestClient, app: FastAPI
             "settings", **settings_fields(model="teacher", steps=3, guidance=1.5, context_noise=0.2)
         )
         (session,) = app.state.sessions
-        until(lambda: session.match.dream.settings.steps == 3, 1)
+        asked = Settings("teacher", steps=3, guidance=1.5, context_noise=0.2, temperature=0.7)
+        until(lambda: session.match.dream.settings == asked, 1)
         player.until("frame", lambda h: h["since_real"] > 20)
         player.say(
             "settings", **settings_fields(model="teacher", steps=1, guidance=1, context_noise=0.9)
@@ -264,6 +268,23 @@ def test_a_game_that_ends_cuts_the_trial_short(tmp_path: Path, answers: Answers)
 def test_nothing_made_yet_says_how_to(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="make repro"):
         load(tmp_path, open_backend("eager"))
+
+
+def test_a_session_begins_as_its_page_says(client: TestClient, app: FastAPI) -> None:
+    with join(client) as socket:
+        player = Player(socket)
+        player.play()
+        player.until("frame")
+        (session,) = app.state.sessions
+        assert session.match.dream.settings == session.source.defaults["student"]
+
+
+@pytest.mark.parametrize("name", ["student", "teacher"])
+def test_play_begins_as_rollouts_are_evaluated(name: str) -> None:
+    played, measured = DEFAULTS[name], getattr(read_params("evaluate", Params), name)
+    assert played.guidance == measured.guidance
+    assert played.temperature == measured.temperature
+    assert played.context_noise == measured.rollout_noise
 
 
 def test_starts_are_heldout_moments(source: Source) -> None:
