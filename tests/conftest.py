@@ -99,12 +99,18 @@ def call(command: list[str], folder: Path, environment: Mapping[str, str]) -> st
     return done.stdout
 
 
+# What runs for seconds here is compiled for minutes otherwise.
+QUICK_XLA = {
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+}
+
+
 def on_xla(program: str, *arguments: str) -> dict[str, Any]:
     """What a program of the tests, run under torch_xla on the CPU, says in its last line."""
     done = subprocess.run(
         [sys.executable, "-m", program, *arguments],
         cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "PJRT_DEVICE": "CPU", "HOME": str(Path.home())},
+        env={"PATH": "/usr/bin:/bin", "PJRT_DEVICE": "CPU", "HOME": str(Path.home())} | QUICK_XLA,
         capture_output=True,
         text=True,
         timeout=600,
