@@ -1,6 +1,6 @@
 """``python -m gamengen.play.showcase FILE.gif``: scripted keys in the real game and the student."""
 
-import sys
+import argparse
 from contextlib import closing
 from pathlib import Path
 
@@ -26,9 +26,7 @@ def main(file: Path, data: Path = Path("data")) -> None:
     """Play the script from a held-out start; the real game is on the left."""
     played = source.load(data, open_backend(usual(), latents=data.resolve() / "latents"))
     moments = []
-    dream = played.new_dream()
-    dream.settings = played.defaults["student"]
-    with closing(Match(dream, played.new_real)) as match:
+    with closing(Match(played.new_dream(), played.new_real)) as match:
         match.start(played.history(*played.starts()[START]), beside=True)
         for action, frames in SCRIPT:
             number = played.facts.action_names.index(action)
@@ -37,4 +35,6 @@ def main(file: Path, data: Path = Path("data")) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path, nargs="?", default=Path("docs/figures/play.gif"))
+    main(parser.parse_args().file)
