@@ -9,7 +9,7 @@ from gamengen.engine import History, recorded_history
 from gamengen.episodes import Episodes
 from gamengen.errors import InputError
 from gamengen.latents import Latents, Windows
-from gamengen.sampler import Sampler
+from gamengen.sampler import Sampler, Sampling
 from gamengen.weights import Weights, load_weights
 from tests.dreams import Made
 
@@ -30,9 +30,12 @@ def test_a_dream_is_the_samplers_rollout(playable: Made, settings: Settings) -> 
     dream.start(playable.history)
     frames = [dream.step(action) for action in (1, 1, 3, 0)]
     net = playable.weights.denoiser(settings.model)
+    sampling = Sampling(
+        settings.steps, settings.guidance, settings.context_noise, settings.temperature
+    )
     window = Windows(Latents(playable.data / "latents"), "heldout", net.context_frames)
     seen = window.read([(window.entries[0], playable.frame + 1)])
-    latents = Sampler(net, settings.sampling).rollout(
+    latents = Sampler(net, sampling).rollout(
         seen.context, seen.actions, torch.tensor([[1, 1, 3, 0]]), device.generator(5)
     )
     picture = Eager(CPU).picture(playable.weights.decoder)
