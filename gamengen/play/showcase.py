@@ -1,4 +1,4 @@
-"""``python -m gamengen.play.showcase [FILE.gif]``: scripted keys in the real game and the student."""
+"""``python -m gamengen.play.showcase [FILE]``: scripted keys in the real game and the student."""
 
 import argparse
 from contextlib import closing
