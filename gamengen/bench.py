@@ -15,12 +15,12 @@ import torch
 from gamengen import fidelity, full_size
 from gamengen.backends.backend import NAMES, THREADS, Backend, open_backend
 from gamengen.backends.precision import FORMATS, Precision, usual
-from gamengen.dream import Dream, Settings
+from gamengen.dream import Dream, Settings, defaults
 from gamengen.engine import History, recorded_history
 from gamengen.episodes import Episodes
 from gamengen.errors import InputError
 from gamengen.speed import Speed, play
-from gamengen.weights import Weights, load_weights
+from gamengen.weights import Role, Weights, load_weights
 
 TOO_SLOW = 1000  # ms a frame: where eager is slower, no other way is worth its build
 PACKAGES = ("torch", "diffusers", "openvino", "nncf", "torch-xla")
@@ -86,7 +86,7 @@ def _rows(model: str, weights: Weights, history: History, options: Options) -> I
             yield Row(model, name, "", Settings(), None, str(error))
             continue
         for steps in options.steps:
-            dream.settings = _settings(steps)
+            dream.settings = _settings(weights, steps)
             speed = play(dream, history, options.seconds)
             yield Row(model, name, backend.precision, dream.settings, speed)
             print(f"{model}, {name}, {steps}: {speed.fps:.1f} FPS", file=sys.stderr)
@@ -106,8 +106,10 @@ def _full_size(weights: Weights, options: Options) -> Iterator[Row]:
     )
 
 
-def _settings(steps: int) -> Settings:
-    return Settings("student" if steps == 1 else "teacher", steps)
+def _settings(weights: Weights, steps: int) -> Settings:
+    """As it is played; one step is the student's."""
+    role: Role = "student" if steps == 1 else "teacher"
+    return replace(defaults(weights.teacher)[role], steps=steps)
 
 
 def _open(name: str, options: Options) -> Backend:
@@ -130,7 +132,7 @@ def _losses(weights: Weights, episodes: Episodes, options: Options) -> Iterator[
         return
     found = []
     for steps in options.steps:
-        found.append(fidelity.compare(dream, reference, chosen, _settings(steps)))
+        found.append(fidelity.compare(dream, reference, chosen, _settings(weights, steps)))
         yield found[-1]
     fidelity.write(loss_file(weights), found)
 

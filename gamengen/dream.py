@@ -1,7 +1,8 @@
 """The model as an engine: a game that is only dreamt."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -53,6 +54,22 @@ class Settings:
         return Sampling(self.steps, self.guidance, self.context_noise, self.temperature)
 
 
+# As rollouts are evaluated at the committed params.yaml.
+DEFAULTS: Mapping[Role, Settings] = {
+    "student": Settings("student", steps=1, guidance=1.0, context_noise=0.1),
+    "teacher": Settings("teacher", steps=4, guidance=1.0, context_noise=0.1, temperature=0.7),
+}
+
+
+def defaults(denoiser: Denoiser) -> dict[Role, Settings]:
+    """How each model is played unless told otherwise, within the noise it was trained with."""
+    highest = denoiser.augmentation.highest
+    return {
+        role: replace(settings, context_noise=min(settings.context_noise, highest))
+        for role, settings in DEFAULTS.items()
+    }
+
+
 @dataclass(frozen=True)
 class Timings:
     """Where the time of one frame went, milliseconds."""
@@ -84,7 +101,7 @@ class Dream:
             "teacher": nets[id(weights.teacher)],
             "student": nets[id(weights.student)],
         }
-        self.settings = settings or Settings()
+        self.settings = settings or defaults(weights.teacher)["student"]
         # Whether the device is waited for between the parts of a step, so that timings on an
         # accelerator say what took the time rather than how long it took to ask for it.
         self.measured = False

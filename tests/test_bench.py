@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,10 @@ import torch
 from gamengen import bench, full_size
 from gamengen.backends.eager import Eager
 from gamengen.denoiser import small_unet
-from gamengen.dream import Dream
+from gamengen.dream import Dream, defaults
 from gamengen.episodes import Episodes
 from gamengen.speed import play
+from gamengen.weights import load_weights
 from tests.dreams import Made
 
 SMALL_UNET = small_unet([8, 16], attention_dim=16, layers=1, head_dim=8)
@@ -39,6 +41,9 @@ def test_the_table_says_what_was_measured(
         ("openvino", 1),
         ("openvino", 2),
     ]
+    usual = defaults(load_weights(playable_data).teacher)
+    assert rows[0]["settings"] == asdict(usual["student"])
+    assert rows[1]["settings"] == asdict(replace(usual["teacher"], steps=2))
     for row in rows:
         if speed := row["speed"]:
             tics = Episodes(playable_data / "episodes").game.tics_per_frame

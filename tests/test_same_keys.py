@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from gamengen.backends.backend import open_backend
-from gamengen.dream import Dream, Settings
+from gamengen.dream import DEFAULTS, Dream, Settings
 from gamengen.engine import Engine, Frame, History
 from gamengen.metrics.obedience import horizontal_shift
 from gamengen.real_game import RealGame
 from gamengen.weights import load_weights
 
 PRETRAINED = Path(__file__).parent.parent / "data/pretrained"
-BOTH = [Settings("student"), Settings("teacher", steps=4)]
+BOTH = list(DEFAULTS.values())
 STARTS = 8
 WALKED, SECOND = 24, 17  # frames of two tics
 

@@ -31,11 +31,10 @@ from gamengen.weights import Weights
 CACHE = Path(".cache/int8")
 # What the calibration has seen: a change here makes every kept model anew.
 VISITS = [
-    Sampling(steps=1),
-    Sampling(steps=4),
-    Sampling(steps=1, guidance=1.5),
+    Sampling(steps=1, context_noise=0.1),
+    Sampling(steps=4, context_noise=0.1, temperature=0.7),
+    Sampling(steps=1, guidance=1.5, context_noise=0.1),
     Sampling(steps=4, guidance=1.5),
-    Sampling(steps=4, context_noise=0.02),
 ]
 # Arithmetic around the networks, such as the residual's, stays float32; the U-Net and the
 # decoder are modules of these names.

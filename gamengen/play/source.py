@@ -1,21 +1,17 @@
 """What is played: the artifacts of the pipeline, loaded once and shared by all sessions."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gamengen.backends.backend import Backend
-from gamengen.dream import Dream, Settings
+from gamengen.dream import DEFAULTS, Dream, Settings, defaults
 from gamengen.engine import Engine, History, recorded_history
 from gamengen.episodes import Entry, Episodes, GameFacts
 from gamengen.real_game import RealGame
-from gamengen.weights import load_weights
+from gamengen.weights import Role, load_weights
 
 MAX_STARTS = 24
-DEFAULTS = {
-    "student": Settings("student", steps=1, guidance=1.0, context_noise=0.1),
-    "teacher": Settings("teacher", steps=4, guidance=1.0, context_noise=0.1, temperature=0.7),
-}
 
 
 @dataclass(frozen=True)
@@ -28,7 +24,7 @@ class Source:
     highest_noise: float  # that the model was trained with in its context
     new_dream: Callable[[], Dream]
     new_real: Callable[[], Engine]
-    defaults: Mapping[str, Settings] = field(default_factory=lambda: DEFAULTS)
+    defaults: Mapping[Role, Settings] = field(default_factory=lambda: DEFAULTS)
 
     @property
     def fps(self) -> float:
@@ -53,17 +49,12 @@ def load(
     data = data.resolve()  # starting ViZDoom changes the folder for a moment
     weights = load_weights(data)
     episodes = Episodes(data / "episodes")
-    highest = weights.teacher.augmentation.highest
-    defaults = {
-        name: replace(settings, context_noise=min(settings.context_noise, highest))
-        for name, settings in DEFAULTS.items()
-    }
     return Source(
         facts=episodes.game,
         episodes=episodes,
         context_frames=weights.teacher.context_frames,
-        highest_noise=highest,
-        new_dream=lambda: Dream(weights, backend, defaults["student"]),
+        highest_noise=weights.teacher.augmentation.highest,
+        new_dream=lambda: Dream(weights, backend),
         new_real=lambda: new_real(episodes.game),
-        defaults=defaults,
+        defaults=defaults(weights.teacher),
     )

@@ -11,14 +11,14 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from gamengen.backends.backend import open_backend
-from gamengen.dream import Settings
+from gamengen.dream import DEFAULTS, Settings
 from gamengen.errors import InputError
 from gamengen.play import messages
 from gamengen.play.blind import Answers
 from gamengen.play.origin import host_allowed, same_origin
 from gamengen.play.picture import from_jpeg
 from gamengen.play.server import create_app
-from gamengen.play.source import DEFAULTS, Source, load
+from gamengen.play.source import Source, load
 from gamengen.stage import read_params
 from stages.evaluate import Params
 from tests.play.player import ORIGIN, Player, png
