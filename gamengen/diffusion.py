@@ -5,14 +5,10 @@ sqrt(1 - alpha_bar) eps``, ``v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0`` 
 2022, appendix D).
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int64
 from pydantic import BaseModel
 from torch import Tensor, nn
-
-Spacing = Literal["trailing", "leading"]
 
 
 class NoiseSchedule(BaseModel, frozen=True, extra="forbid"):
@@ -23,7 +19,6 @@ class NoiseSchedule(BaseModel, frozen=True, extra="forbid"):
     beta_start: float
     beta_end: float
     zero_terminal_snr: bool
-    spacing: Spacing  # which timesteps a sampler of few steps visits
 
     def alpha_bars(self) -> Float[Tensor, " t"]:
         """Cumulated signal power at each timestep."""
@@ -39,15 +34,12 @@ class NoiseSchedule(BaseModel, frozen=True, extra="forbid"):
     def visits(self, steps: int) -> list[int]:
         """The timesteps of a sampler, from noise to picture, as Python ints.
 
-        Trailing spacing begins at the very last timestep; leading spacing is what diffusers
-        uses for Stable Diffusion 1.4 (steps_offset 1).
+        They begin at the very last one ("trailing": Lin et al. 2024, section 3.3). Stable Diffusion
+        1.4's own, "leading", would begin a single step at timestep 1, as if noise were a picture.
         """
         if not 1 <= steps <= self.timesteps:
             raise ValueError(f"steps: {steps}: must lie between 1 and {self.timesteps}")
-        if self.spacing == "trailing":
-            return [round(self.timesteps * (1 - i / steps)) - 1 for i in range(steps)]
-        stride = self.timesteps // steps
-        return [min((steps - 1 - i) * stride + 1, self.timesteps - 1) for i in range(steps)]
+        return [round(self.timesteps * (1 - i / steps)) - 1 for i in range(steps)]
 
 
 def over(alpha_bar: Float[Tensor, " b"], like: Float[Tensor, "b ..."]) -> Tensor:

@@ -40,6 +40,7 @@ EXCLUSIVE = [
     {f"SELECT_WEAPON{slot}" for slot in range(10)} | {"SELECT_NEXT_WEAPON", "SELECT_PREV_WEAPON"},
 ]
 Resolution = Literal["160x120", "320x240"]
+Supersampling = Literal[1, 2, 4]
 Over = Literal["death", "exit"]
 _folder_lock = threading.Lock()
 
@@ -63,7 +64,12 @@ def config_path(scenario: str) -> Path:
 
 
 def game_facts(
-    scenario: str, resolution: Resolution, max_buttons: int, tics_per_frame: int, action_tics: int
+    scenario: str,
+    resolution: Resolution,
+    supersampling: Supersampling,
+    max_buttons: int,
+    tics_per_frame: int,
+    action_tics: int,
 ) -> GameFacts:
     """What a scenario offers, without starting it.
 
@@ -89,6 +95,7 @@ def game_facts(
         action_tics=action_tics,
         height=height,
         width=width,
+        supersampling=supersampling,
         variables=VARIABLES,
     )
 
@@ -118,7 +125,8 @@ class Game:
         self.variables: Mapping[str, float] = {}
         self.game = _configured(facts.scenario)
         self.game.set_available_buttons([getattr(vizdoom.Button, name) for name in facts.buttons])
-        size = f"RES_{facts.width}X{facts.height}"
+        times = facts.supersampling
+        size = f"RES_{times * facts.width}X{times * facts.height}"
         self.game.set_screen_resolution(getattr(vizdoom.ScreenResolution, size))
         self.game.set_automap_buffer_enabled(automap)
         self.columns = {name: getattr(vizdoom.GameVariable, name) for name in facts.variables}
@@ -168,17 +176,18 @@ class Game:
         if self.screen_at is None:
             self.screen_at = self._find_screen()
         self._read_variables()
-        return self.screen.copy()
+        return averaged(self.screen, self.facts.supersampling)
 
     def _see_the_end(self) -> UInt8[np.ndarray, "h w 3"]:
         self.over = "death" if self.game.is_player_dead() else "exit"
         self._read_variables()
         if self.over == "exit":
-            return self.screen.copy()
+            return averaged(self.screen, self.facts.supersampling)
         # ViZDoom has no state for the tic of death, yet its engine draws it.
         assert self.screen_at is not None, "ViZDoom's screen was never found in its shared memory"
         end = self.screen_at + self.screen.size
-        return np.array(self.memory[self.screen_at : end]).reshape(self.screen.shape)
+        last = np.array(self.memory[self.screen_at : end]).reshape(self.screen.shape)
+        return averaged(last, self.facts.supersampling)
 
     def _find_screen(self) -> int | None:
         """Where the engine draws, told by looking for the frame that it has just drawn."""
@@ -210,6 +219,13 @@ class Game:
                 ) from None
             finally:
                 os.chdir(before)
+
+
+def averaged(picture: UInt8[np.ndarray, "h w 3"], times: int) -> UInt8[np.ndarray, "k l 3"]:
+    """A copy in which every ``times`` x ``times`` pixels are one, their mean."""
+    parts = (picture[y::times, x::times] for y in range(times) for x in range(times))
+    total = sum((part.astype(np.uint16) for part in parts), start=np.uint16(times**2 // 2))
+    return (total // times**2).astype(np.uint8)
 
 
 def _configured(scenario: str) -> vizdoom.DoomGame:

@@ -37,6 +37,7 @@ class GameFacts(BaseModel, frozen=True, extra="forbid"):
     action_tics: int  # for how many tics the agent holds an action
     height: int  # pixels
     width: int
+    supersampling: int = 1  # drawn so many times as high and wide, then averaged
     variables: list[str]  # names of the columns recorded with every frame
 
     @property

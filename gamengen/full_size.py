@@ -62,7 +62,6 @@ def full_size(
             "beta_start": 0.00085,
             "beta_end": 0.012,
             "zero_terminal_snr": True,
-            "spacing": "trailing",
         },
         augmentation={"highest": 0.7, "buckets": 10, "clean_bucket": True},
         network=unet or UNET,

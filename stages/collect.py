@@ -19,7 +19,7 @@ from gamengen import device
 from gamengen.agent import AgentSettings, Choose, new_agent, play, saved_agent, train
 from gamengen.artifact import require_space, resume_folder, whole
 from gamengen.collection import Collection, last_state, split, write_rewards
-from gamengen.doom import Game, Resolution, config_path, game_facts
+from gamengen.doom import Game, Resolution, Supersampling, config_path, game_facts
 from gamengen.episodes import Entry, GameFacts, Index, write_index
 from gamengen.errors import InputError
 from gamengen.recording import Policy, Rules, Writer, start_games
@@ -34,6 +34,7 @@ class Params(StageParams):
     policy: Literal["agent", "random"]
     scenario: str
     resolution: Resolution
+    supersampling: Supersampling
     max_buttons: int = Field(gt=0)
     tics_per_frame: int = Field(gt=0)
     action_tics: int = Field(gt=0)
@@ -114,6 +115,7 @@ def checked(params: Params, episodes: Path) -> GameFacts:
     facts = game_facts(
         params.scenario,
         params.resolution,
+        params.supersampling,
         params.max_buttons,
         params.tics_per_frame,
         params.action_tics,

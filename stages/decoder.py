@@ -70,8 +70,7 @@ def main(
             mse = F.mse_loss(y, x)
             losses = {"loss": mse, "mse": mse}
             if params.perceptual.weight > 0:
-                seen = params.perceptual.rows(len(x), step)
-                seen = seen.to(accelerator.device, non_blocking=True)
+                seen = params.perceptual.rows(len(x), step, accelerator.device)
                 distance = perceptual_distance(lpips, x[seen], y[seen]).mean()
                 losses |= {"loss": mse + params.perceptual.weight * distance, "lpips": distance}
             accelerator.backward(losses["loss"])

@@ -52,12 +52,12 @@ class Params(StageParams):
     seed: int
 
     @model_validator(mode="after")
-    def _own_frames_within_the_context(self) -> Self:
-        if self.draws.own_frames > 0 and self.draws.own_in_a_row >= self.context_frames:
+    def _some_rows_have_own_frames(self) -> Self:
+        size = min(self.microbatch_size, self.batch_size)
+        if self.draws.own_frames > 0 and self.draws.own_rows(size) == 0:
             raise ValueError(
-                f"draws.own_in_a_row: {self.draws.own_in_a_row}: must be below context_frames, "
-                f"{self.context_frames}, since the first of them needs a real one; or "
-                "draws.own_frames: 0"
+                f"draws.own_frames: {self.draws.own_frames}: of {size} rows at a time it is none: "
+                "raise it or microbatch_size, or set it to 0"
             )
         return self
 
@@ -82,7 +82,7 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
         distance = DecodedDistance(Autoencoder.load(autoencoder_path), lpips_net)
         distance.to(accelerator.device)
     alpha_bars = denoiser.schedule.alpha_bars().to(accelerator.device)
-    windows = Windows(latents, "train", params.context_frames)
+    windows = Windows(latents, "train", params.context_frames + params.draws.earlier)
     rank, size = accelerator.process_index, share(params.batch_size, accelerator.num_processes)
 
     def batch_at(step: int) -> tuple[Window, objective.Draws]:
@@ -107,9 +107,7 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
                     error, x0 = objective.denoising_loss(model, denoiser, seen, rows[1], alpha_bars)
                     losses = {"loss": error}
                     if distance is not None:
-                        # By way of a tensor: numbers would become part of XLA's graph.
-                        compared = params.perceptual.rows(len(x0), step)
-                        compared = compared.to(accelerator.device, non_blocking=True)
+                        compared = params.perceptual.rows(len(x0), step, accelerator.device)
                         lpips = distance(x0[compared], rows[0].target[compared]).float().mean()
                         total = error + params.perceptual.weight * lpips
                         losses = {"loss": total, "velocity": error, "lpips": lpips}

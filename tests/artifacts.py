@@ -142,7 +142,6 @@ def make_denoiser(
             "beta_start": 0.00085,
             "beta_end": 0.012,
             "zero_terminal_snr": True,
-            "spacing": "trailing",
         },
         "augmentation": {"highest": 0.7, "buckets": 4, "clean_bucket": True},
         "actions_in_time": True,

@@ -27,7 +27,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
         progress: Progress | None = None, scenario: str = "defend_the_center", **rules: float
     ) -> RecordedGame:
         writer = Writer(folder=tmp_path, store="one.zarr", number=1, count=4, games=2, seed=3)
-        facts = game_facts(scenario, "160x120", 2, 2, 4)
+        facts = game_facts(scenario, "160x120", 1, 2, 2, 4)
         changed = RULES.model_copy(update=UNLIMITED | rules)
         games.append(RecordedGame(facts, changed, writer, "training", progress or Progress()))
         return games[-1]

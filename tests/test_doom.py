@@ -9,7 +9,8 @@ from gamengen.errors import InputError
 
 
 def facts_of(scenario: str, **changes: int):
-    settings = {"max_buttons": 2, "tics_per_frame": 2, "action_tics": 4} | changes
+    usual = {"supersampling": 1, "max_buttons": 2, "tics_per_frame": 2, "action_tics": 4}
+    settings = usual | changes
     return game_facts(scenario, "160x120", **settings)
 
 
@@ -85,11 +86,23 @@ def test_a_cfg_by_its_path_is_the_same_game():
 
 
 def test_frames_have_the_recorded_size():
-    facts = game_facts("basic", "320x240", 1, 1, 1)
+    facts = game_facts("basic", "320x240", 1, 1, 1, 1)
     game = Game(facts)
     assert game.start(1).shape == (240, 320, 3)
     assert (facts.height, facts.width) == (240, 320)
     game.close()
+
+
+def test_supersampled_frames_are_the_means_of_larger_ones(game: Game):
+    """Of every frame of an episode, that of death included."""
+    larger = Game(game.facts.model_copy(update={"width": 320, "height": 240}))
+    finer = Game(game.facts.model_copy(update={"supersampling": 2}))
+    for large, mean in zip(played(larger, 5), played(finer, 5), strict=True):
+        blocks = large.reshape(120, 2, 160, 2, 3).mean((1, 3))
+        assert np.abs(blocks - mean).max() <= 0.5
+    assert finer.over == "death"
+    larger.close()
+    finer.close()
 
 
 def test_the_same_seed_and_actions_give_the_same_frames(game: Game):

@@ -21,6 +21,8 @@ from gamengen.perceptual import (
 )
 from tests.artifacts import make_autoencoder
 
+CPU = torch.device("cpu")
+
 
 @pytest.fixture(scope="module")
 def net() -> nn.Module:
@@ -103,12 +105,12 @@ def test_decoded_latents_are_compared_as_pictures(net: nn.Module, tmp_path: Path
 )
 def test_a_share_of_a_batch_is_compared_and_never_none(share: float, rows: list[int]) -> None:
     term = PerceptualTerm(backbone="alex", weight=0.5, share=share)
-    assert term.rows(8, step=0).tolist() == rows
-    assert term.rows(8, step=9).tolist() == [(row + 1) % 8 for row in rows]
+    assert term.rows(8, step=0, where=CPU).tolist() == rows
+    assert term.rows(8, step=9, where=CPU).tolist() == [(row + 1) % 8 for row in rows]
 
 
 @pytest.mark.parametrize("batch", [1, 4, 8])
 def test_every_row_is_compared_as_often(batch: int) -> None:
     term = PerceptualTerm(backbone="alex", weight=0.5, share=0.25)
-    compared = torch.cat([term.rows(batch, step) for step in range(batch)])
+    compared = torch.cat([term.rows(batch, step, CPU) for step in range(batch)])
     assert len(set(compared.bincount().tolist())) == 1

@@ -17,7 +17,6 @@ class Gaussian:
         beta_start=0.00085,
         beta_end=0.012,
         zero_terminal_snr=True,
-        spacing="trailing",
     )
     augmentation = Augmentation(highest=0.7, buckets=10, clean_bucket=True)
     dropped = 11
