@@ -31,6 +31,7 @@ class Denoiser(ModelMixin, ConfigMixin):
 
     alpha_bars: Tensor
     levels: Tensor
+    maps: Tensor
 
     @register_to_config
     def __init__(
@@ -75,6 +76,8 @@ class Denoiser(ModelMixin, ConfigMixin):
         levels = torch.cat([self.augmentation.levels(), torch.zeros(1)])
         self.register_buffer("levels", levels, persistent=False)
         if self.prior:
+            parts = self.prior.reach.parts
+            self.register_buffer("maps", torch.zeros(parts, channels, channels, 2))
             nn.init.zeros_(self.unet.conv_out.weight)
             at_first = torch.cat([torch.zeros(channels), self.prior.still()])
             self.unet.conv_out.bias.data.copy_(at_first.repeat_interleave(patch**2))
@@ -117,6 +120,7 @@ class Denoiser(ModelMixin, ConfigMixin):
             x_t,
             context[:, -1],
             told[:, channels:],
+            self.maps,
             noise=self.levels[level_class].square(),
             dropped=level_class == self.dropped,
             alpha_bar=self.alpha_bars[t],

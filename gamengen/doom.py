@@ -4,7 +4,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Literal
 
@@ -223,8 +223,9 @@ class Game:
 
 def averaged(picture: UInt8[np.ndarray, "h w 3"], times: int) -> UInt8[np.ndarray, "k l 3"]:
     """A copy in which every ``times`` x ``times`` pixels are one, their mean."""
-    parts = (picture[y::times, x::times] for y in range(times) for x in range(times))
-    total = sum((part.astype(np.uint16) for part in parts), start=np.uint16(times**2 // 2))
+    total = np.full_like(picture[::times, ::times], times**2 // 2, np.uint16)
+    for y, x in product(range(times), repeat=2):
+        total += picture[y::times, x::times]
     return (total // times**2).astype(np.uint8)
 
 

@@ -1,31 +1,34 @@
 """What is expected of the next latent before a network corrects it: the last one, moved."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from gamengen import diffusion
+from gamengen import diffusion, moves
 
-STILL = 3.0  # logit, before training, of a cell that has not moved; of all others 0
+STILL = 0.6  # weight, before training, of a cell's own place; the others share the rest
 LOG_VARIANCE = (-5.0, 2.0)  # of what the network may say, relative to the data's
 
 
 class Reach(BaseModel, frozen=True, extra="forbid"):
-    """How far a cell may move in one frame: so many cells to either side."""
+    """How far a cell may move in one frame: so many cells to either side, sideways by parts."""
 
     rows: int = Field(ge=0)
     columns: int = Field(ge=0)
+    parts: int = Field(ge=1)  # steps from one column to the next
 
     @property
     def window(self) -> tuple[int, int]:
-        """Height and width of the neighbourhood that a cell may come from."""
-        return 2 * self.rows + 1, 2 * self.columns + 1
+        """Places above one another and beside one another that a cell may come from."""
+        return 2 * self.rows + 1, 2 * self.columns * self.parts + 1
 
     @property
     def places(self) -> int:
-        """Number of cells in that neighbourhood."""
+        """Number of places in that neighbourhood."""
         height, width = self.window
         return height * width
 
@@ -50,7 +53,9 @@ class Prior(BaseModel, frozen=True, extra="forbid"):
     def still(self) -> Float[Tensor, " channels"]:
         """Those numbers before training: hardly anything moves, the variance is the data's."""
         told = torch.zeros(self.channels)
-        told[self.reach.places // 2] = STILL
+        others = self.reach.places - 1
+        if others:
+            told[self.reach.places // 2] = math.log(others * STILL / (1 - STILL))
         return told
 
     def velocity(
@@ -58,6 +63,7 @@ class Prior(BaseModel, frozen=True, extra="forbid"):
         x_t: Float[Tensor, "b c h w"],
         last: Float[Tensor, "b c h w"],
         told: Float[Tensor, "b k h w"],
+        maps: moves.Maps,
         noise: Float[Tensor, " b"],
         dropped: Bool[Tensor, " b"],
         alpha_bar: Float[Tensor, " b"],
@@ -74,25 +80,32 @@ class Prior(BaseModel, frozen=True, extra="forbid"):
         known = power / (power + noise)
         variance = torch.where(diffusion.over(dropped, x_t), power, change + noise * known)
         variance = variance * told[:, -1:].clamp(*LOG_VARIANCE).exp()
-        mean = known * moved(last, told[:, :-1], self.reach)
+        mean = known * moved(last, told[:, :-1], maps, self.reach)
         return diffusion.gaussian_velocity(x_t, mean, variance, alpha_bar)
 
 
 def moved(
-    last: Float[Tensor, "b c h w"], logits: Float[Tensor, "b k h w"], reach: Reach
+    last: Float[Tensor, "b c h w"],
+    logits: Float[Tensor, "b k h w"],
+    maps: moves.Maps,
+    reach: Reach,
 ) -> Float[Tensor, "b c h w"]:
-    """Every cell as a mixture of those around it, of weights ``softmax(logits)``.
+    """Every cell as a mixture of what is around it, of weights ``softmax(logits)``.
 
-    Logits go row by row from the cell above left to the one below right. A mixture never
-    leaves the range of what it mixes, so no rollout can grow by it.
+    Logits go row by row from the place above left to the one below right. By whole cells a
+    mixture never leaves the range of what it mixes, so that no rollout can grow by it.
     """
-    rows, columns = reach.rows, reach.columns
+    rows, columns, parts = reach.rows, reach.columns, reach.parts
     height, width = last.shape[-2:]
-    around = F.pad(last, (columns, columns, rows, rows), mode="replicate")
+    around = [
+        F.pad(part, (columns, columns, rows, rows), mode="replicate")
+        for part in moves.between(last, maps)
+    ]
     weights = logits.softmax(1)
     total = torch.zeros_like(last)
     for place in range(reach.places):
         y, x = divmod(place, reach.window[1])
-        neighbour = around[..., y : y + height, x : x + width]
+        column, part = divmod(x, parts)
+        neighbour = around[part][..., y : y + height, column : column + width]
         total = total + weights[:, place : place + 1] * neighbour
     return total

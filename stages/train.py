@@ -6,7 +6,7 @@ from typing import Literal, Self
 import torch
 from pydantic import Field, PositiveInt, model_validator
 
-from gamengen import artifact, device, objective, training
+from gamengen import artifact, device, moves, objective, training
 from gamengen.autoencoder import Autoencoder, read_facts, require_same_encoder
 from gamengen.checkpoint import save_model
 from gamengen.denoiser import Denoiser, from_stable_diffusion, small_unet
@@ -17,6 +17,8 @@ from gamengen.loader import Loader
 from gamengen.perceptual import DecodedDistance, PerceptualTerm, load_lpips
 from gamengen.prior import Prior, Reach
 from gamengen.stage import StageParams, run
+
+MOVED = 64  # frames to which the prior's maps are fitted
 
 
 class UNet(StageParams):
@@ -70,7 +72,8 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     require_same_encoder(theirs, facts.encoder, latents_path, autoencoder_path)
     resume = artifact.resume_folder(params, [latents_path, autoencoder_path], denoiser_path)
     torch.manual_seed(params.seed)
-    denoiser = build(params, latents).to(memory_format=torch.channels_last)
+    autoencoder = Autoencoder.load(autoencoder_path)
+    denoiser = build(params, latents, autoencoder).to(memory_format=torch.channels_last)
     if params.gradient_checkpointing:
         denoiser.unet.enable_gradient_checkpointing()
     model, optimizer = accelerator.prepare(denoiser, params.optimizer.make(denoiser.parameters()))
@@ -79,7 +82,7 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     distance = None
     if params.perceptual.weight > 0:
         lpips_net = load_lpips(params.perceptual.backbone)
-        distance = DecodedDistance(Autoencoder.load(autoencoder_path), lpips_net)
+        distance = DecodedDistance(autoencoder, lpips_net)
         distance.to(accelerator.device)
     alpha_bars = denoiser.schedule.alpha_bars().to(accelerator.device)
     windows = Windows(latents, "train", params.context_frames + params.draws.earlier)
@@ -135,7 +138,7 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     )
 
 
-def build(params: Params, latents: Latents) -> Denoiser:
+def build(params: Params, latents: Latents, autoencoder: Autoencoder) -> Denoiser:
     """The denoiser before training."""
     facts = {
         "latent_shape": latents.autoencoder.latent_shape,
@@ -158,7 +161,11 @@ def build(params: Params, latents: Latents) -> Denoiser:
     require_patches(unet, latents.autoencoder.latent_shape)
     config = small_unet(unet.widths, unet.attention_dim, unet.layers, unet.head_dim)
     prior = params.prior and Prior(reach=params.prior, **measure(params, latents))
-    return Denoiser(network=config, patch=unet.patch, prior=prior and prior.model_dump(), **facts)
+    made = Denoiser(network=config, patch=unet.patch, prior=prior and prior.model_dump(), **facts)
+    if params.prior:
+        some = Windows(latents, "train", 1).draw(MOVED, params.seed, -2, 0)
+        made.maps.copy_(moves.fit(autoencoder, some.target, params.prior.parts))
+    return made
 
 
 def require_patches(unet: UNet, latent_shape: tuple[int, int, int]) -> None:

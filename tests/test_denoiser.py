@@ -99,7 +99,7 @@ def test_an_untrained_denoiser_predicts_its_prior(made: Path) -> None:
     )
     last = inputs["context"][:, -1]
     still = prior.still()[:-1].view(1, -1, 1, 1).expand(len(last), -1, *last.shape[2:])
-    torch.testing.assert_close(sampled, moved(last, still, prior.reach))
+    torch.testing.assert_close(sampled, moved(last, still, denoiser.maps, prior.reach))
 
 
 def test_patches_are_told_apart(made: Path) -> None:
