@@ -18,6 +18,30 @@ from gamengen.errors import InputError
 from gamengen.latents import Latents
 from gamengen.prior import Prior
 
+HIDDEN = 256  # of the network that turns actions into motion
+GAIN = 8.0  # of its logits, which would else need more steps than there are
+
+
+class Motion(nn.Module):
+    """Where the past actions move each column of the picture: logits of the prior's places.
+
+    A turn moves all of a column alike, whatever is to be seen there; the U-Net, which would have
+    to learn it anew for every wall, only says what is different.
+    """
+
+    def __init__(self, history: int, places: int, columns: int) -> None:
+        super().__init__()
+        self.places, self.columns = places, columns
+        self.hidden = nn.Linear(history, HIDDEN)
+        self.out = nn.Linear(HIDDEN, places * columns)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, tokens: Float[Tensor, "b l d"]) -> Float[Tensor, "b k 1 w"]:
+        """Logits, the same for every row."""
+        logits = self.out(F.silu(self.hidden(tokens.flatten(1))))
+        return GAIN * logits.view(-1, self.places, 1, self.columns)
+
 
 class Denoiser(ModelMixin, ConfigMixin):
     """Predicts the velocity of the next latent from past latents and past actions (§3.2).
@@ -78,6 +102,11 @@ class Denoiser(ModelMixin, ConfigMixin):
         if self.prior:
             parts = self.prior.reach.parts
             self.register_buffer("maps", torch.zeros(parts, channels, channels, 2))
+            self.motion = Motion(
+                context_frames * network["cross_attention_dim"],
+                self.prior.reach.places,
+                width // patch,
+            )
             nn.init.zeros_(self.unet.conv_out.weight)
             at_first = torch.cat([torch.zeros(channels), self.prior.still()])
             self.unet.conv_out.bias.data.copy_(at_first.repeat_interleave(patch**2))
@@ -100,8 +129,12 @@ class Denoiser(ModelMixin, ConfigMixin):
         context: Float[Tensor, "b l c h w"],
         actions: Int64[Tensor, "b l"],
         level_class: Int64[Tensor, " b"],
-    ) -> Float[Tensor, "b c h w"]:
-        """The velocity ``v`` at ``x_t``; a dropped context is all zeros, of class ``dropped``."""
+        target: Float[Tensor, "b c h w"] | None = None,
+    ) -> Float[Tensor, "b c h w"] | tuple[Float[Tensor, "b c h w"], Float[Tensor, ""]]:
+        """The velocity ``v`` at ``x_t``; a dropped context is all zeros, of class ``dropped``.
+
+        With the real next latent as ``target`` also how much it surprises the prior.
+        """
         tokens = self.actions(actions) + self.positions
         frames = torch.cat([x_t, rearrange(context, "b l c h w -> b (l c) h w")], 1)
         out = self.unet(
@@ -116,16 +149,22 @@ class Denoiser(ModelMixin, ConfigMixin):
         if self.prior is None:
             return told
         channels = x_t.shape[1]
+        told, of_prior = told[:, :channels], told[:, channels:]
+        moving = repeat(self.motion(tokens), "b k 1 w -> b k 1 (w p)", p=self.patch)
+        of_prior = torch.cat([of_prior[:, :-1] + moving, of_prior[:, -1:]], 1)
         expected, deviation = self.prior.velocity(
             x_t,
             context[:, -1],
-            told[:, channels:],
+            of_prior,
             self.maps,
             noise=self.levels[level_class].square(),
             dropped=level_class == self.dropped,
             alpha_bar=self.alpha_bars[t],
         )
-        return expected + deviation * told[:, :channels]
+        v = expected + deviation * told
+        if target is None:
+            return v
+        return v, self.prior.surprise(target, context[:, -1], of_prior, self.maps)
 
     def _history(self, actions: Int64[Tensor, "b l"]) -> Float[Tensor, "b d"] | None:
         if self.history is None:

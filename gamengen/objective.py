@@ -122,22 +122,42 @@ def diffusion_loss(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "b c h w"]]:
     """Mean squared error of the velocity at timestep ``t`` (§3.2, equation 1), and the clean
     latent that this velocity means."""
-    alpha_bar = alpha_bars[t]
-    x_t = diffusion.add_noise(x0, eps, alpha_bar)
-    v = model(x_t, t, *past).float()
+    x_t = diffusion.add_noise(x0, eps, alpha_bars[t])
+    return _judged(model(x_t, t, *past), x_t, x0, eps, alpha_bars[t])
+
+
+def _judged(
+    v: Tensor, x_t: Tensor, x0: Tensor, eps: Tensor, alpha_bar: Tensor
+) -> tuple[Float[Tensor, ""], Float[Tensor, "b c h w"]]:
+    v = v.float()
     loss = F.mse_loss(v, diffusion.velocity(x0, eps, alpha_bar))
     return loss, diffusion.x0_from(v, x_t, alpha_bar)
 
 
-def denoising_loss(
+@dataclass(frozen=True)
+class Denoised:
+    """What teacher forcing finds in one batch."""
+
+    error: Float[Tensor, ""]  # mean squared, of the velocity
+    x0: Float[Tensor, "b c h w"]  # the clean latents that it means
+    surprise: Float[Tensor, ""] | None  # of the prior, where there is one
+
+
+def denoised(
     model: nn.Module, denoiser: Denoiser, window: Window, draws: Draws, alpha_bars: Tensor
-) -> tuple[Float[Tensor, ""], Float[Tensor, "b c h w"]]:
-    """The loss of teacher forcing, and the predicted latents: real context, noised and sometimes
-    dropped, real target.
+) -> Denoised:
+    """The losses of teacher forcing: real context, noised and sometimes dropped, real target.
 
     ``model`` is ``denoiser`` as Accelerate wrapped it.
     """
     context, level_class = noisy_context(denoiser, window, draws)
     context, level_class = drop_context(context, level_class, draws.dropped, denoiser.dropped)
     past = (context, window.actions, level_class)
-    return diffusion_loss(model, window.target, past, draws.t, draws.eps, alpha_bars)
+    if denoiser.prior is None:
+        return Denoised(
+            *diffusion_loss(model, window.target, past, draws.t, draws.eps, alpha_bars), None
+        )
+    alpha_bar = alpha_bars[draws.t]
+    x_t = diffusion.add_noise(window.target, draws.eps, alpha_bar)
+    v, surprise = model(x_t, draws.t, *past, target=window.target)
+    return Denoised(*_judged(v, x_t, window.target, draws.eps, alpha_bar), surprise)

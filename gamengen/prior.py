@@ -1,6 +1,7 @@
 """What is expected of the next latent before a network corrects it: the last one, moved."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,8 @@ from torch import Tensor
 from gamengen import diffusion, moves
 
 STILL = 0.6  # weight, before training, of a cell's own place; the others share the rest
+PATCH = 3  # cells along each side that are taken to move together, for the likelihood
+LEFT = 0.3  # of a channel's change in one frame: what moving it right leaves, as a variance
 LOG_VARIANCE = (-5.0, 2.0)  # of what the network may say, relative to the data's
 
 
@@ -58,6 +61,33 @@ class Prior(BaseModel, frozen=True, extra="forbid"):
             told[self.reach.places // 2] = math.log(others * STILL / (1 - STILL))
         return told
 
+    def surprise(
+        self,
+        target: Float[Tensor, "b c h w"],
+        last: Float[Tensor, "b c h w"],
+        told: Float[Tensor, "b k h w"],
+        maps: moves.Maps,
+    ) -> Float[Tensor, ""]:
+        """How unlikely the real next latent is, a cell, if each came from one place: the negative
+        log-likelihood of a mixture of Gaussians, whose weights are what the network tells, over
+        that of the best place.
+
+        The mean of a mixture is right where it is blurred; its likelihood wants the place. A
+        cell's patch of ``PATCH`` x ``PATCH`` cells is judged as one, since a cell alone looks
+        like many; places that no picture tells apart leave the weights as they are.
+        """
+        with torch.no_grad():
+            scale = target.new_tensor(self.change).view(1, -1, 1, 1)
+            errors = [
+                ((place - target) / scale).square().mean(1)
+                for place in candidates(last, maps, self.reach)
+            ]
+            error = F.avg_pool2d(
+                torch.stack(errors, 1), PATCH, 1, PATCH // 2, count_include_pad=False
+            )
+            fit = -0.5 * target.shape[1] * (error - error.amin(1, keepdim=True)) / LEFT
+        return -torch.logsumexp(told[:, :-1].log_softmax(1) + fit, 1).mean()
+
     def velocity(
         self,
         x_t: Float[Tensor, "b c h w"],
@@ -95,17 +125,24 @@ def moved(
     Logits go row by row from the place above left to the one below right. By whole cells a
     mixture never leaves the range of what it mixes, so that no rollout can grow by it.
     """
-    rows, columns, parts = reach.rows, reach.columns, reach.parts
+    weights = logits.softmax(1)
+    total = torch.zeros_like(last)
+    for place, candidate in enumerate(candidates(last, maps, reach)):
+        total = total + weights[:, place : place + 1] * candidate
+    return total
+
+
+def candidates(
+    last: Float[Tensor, "b c h w"], maps: moves.Maps, reach: Reach
+) -> Iterator[Float[Tensor, "b c h w"]]:
+    """The last frame moved as a whole to each place of the neighbourhood."""
+    rows, columns = reach.rows, reach.columns
     height, width = last.shape[-2:]
     around = [
         F.pad(part, (columns, columns, rows, rows), mode="replicate")
         for part in moves.between(last, maps)
     ]
-    weights = logits.softmax(1)
-    total = torch.zeros_like(last)
     for place in range(reach.places):
         y, x = divmod(place, reach.window[1])
-        column, part = divmod(x, parts)
-        neighbour = around[part][..., y : y + height, column : column + width]
-        total = total + weights[:, place : place + 1] * neighbour
-    return total
+        column, part = divmod(x, reach.parts)
+        yield around[part][..., y : y + height, column : column + width]

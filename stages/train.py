@@ -40,6 +40,7 @@ class Params(StageParams):
     unet: UNet
     actions_in_time: bool  # past actions join the time embedding, besides cross-attention
     prior: Reach | None  # the network predicts only what the last frame, moved, does not tell
+    motion: float = Field(ge=0)  # weight of the likelihood of where the last frame's cells went
     noise: NoiseSchedule
     augmentation: Augmentation
     draws: objective.Choice
@@ -107,14 +108,19 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
                     seen = objective.own_last_frames(denoiser, rows[0], rows[1].start, params.draws)
                 # Apart from the above: autocast would keep weights cast where no gradient is.
                 with device.autocast(accelerator.device, params.precision):
-                    error, x0 = objective.denoising_loss(model, denoiser, seen, rows[1], alpha_bars)
-                    losses = {"loss": error}
+                    found = objective.denoised(model, denoiser, seen, rows[1], alpha_bars)
+                    losses = {"velocity": found.error}
+                    total = found.error
+                    if found.surprise is not None:
+                        losses["surprise"] = found.surprise
+                        total = total + params.motion * found.surprise
                     if distance is not None:
-                        compared = params.perceptual.rows(len(x0), step, accelerator.device)
-                        lpips = distance(x0[compared], rows[0].target[compared]).float().mean()
-                        total = error + params.perceptual.weight * lpips
-                        losses = {"loss": total, "velocity": error, "lpips": lpips}
-                part = len(x0) / size
+                        compared = params.perceptual.rows(len(found.x0), step, accelerator.device)
+                        pair = found.x0[compared], rows[0].target[compared]
+                        losses["lpips"] = distance(*pair).float().mean()
+                        total = total + params.perceptual.weight * losses["lpips"]
+                    losses = {"loss": total} | losses
+                part = len(found.x0) / size
                 accelerator.backward(losses["loss"] * part)
                 for name, value in losses.items():
                     totals[name] = totals.get(name, 0.0) + value.detach() * part

@@ -102,6 +102,22 @@ def test_an_untrained_denoiser_predicts_its_prior(made: Path) -> None:
     torch.testing.assert_close(sampled, moved(last, still, denoiser.maps, prior.reach))
 
 
+def test_past_actions_move_a_column_as_a_whole(made: Path) -> None:
+    """To another place for other actions: a network whose last layer is zero sees nothing else."""
+    denoiser = load_denoiser(made / "denoiser")
+    torch.manual_seed(1)
+    torch.nn.init.normal_(denoiser.motion.out.weight)
+    inputs = some_inputs(denoiser)
+    last = inputs["context"][:, -1] = torch.randn_like(inputs["x_t"][..., :1, :])
+    sampler = Sampler(denoiser, Sampling(steps=1))
+    rest = inputs["context"], inputs["actions"], inputs["x_t"]
+    moved_as_told = sampler.next_latent(*rest)
+    assert (moved_as_told - last).abs().max() > 0.1
+    torch.testing.assert_close(moved_as_told, moved_as_told[..., :1, :].expand_as(moved_as_told))
+    otherwise = sampler.next_latent(rest[0], (rest[1] + 1) % 3, rest[2])
+    assert (moved_as_told - otherwise).abs().max() > 0.1
+
+
 def test_patches_are_told_apart(made: Path) -> None:
     """Cells of one patch have channels of their own, on the way in and on the way out."""
     denoiser = awake(made / "denoiser")

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from gamengen import diffusion
-from gamengen.prior import STILL, Prior, Reach, moved
+from gamengen.prior import LEFT, STILL, Prior, Reach, moved
 
 REACH = Reach(rows=1, columns=2, parts=1)
 WHOLE = torch.zeros(1, 3, 3, 2)  # whole cells are moved without a map
@@ -93,3 +93,41 @@ def test_at_first_a_cell_stays_where_it_is() -> None:
     for reach in (REACH, Reach(rows=0, columns=5, parts=4)):
         weights = Prior(reach=reach, std=[1.0], change=[1.0]).still()[:-1].softmax(0)
         assert weights[reach.places // 2].item() == pytest.approx(STILL)
+
+
+def test_surprise_is_a_mixtures_likelihood_over_that_of_the_best_place() -> None:
+    """Of a picture moved by one cell: by hand, and its gradient is weight less posterior."""
+    torch.manual_seed(0)
+    reach = Reach(rows=0, columns=1, parts=1)
+    change = [0.5, 1.0, 2.0]
+    prior = Prior(reach=reach, std=[1.0, 2.0, 4.0], change=change)
+    last = torch.randn(1, 3, 7, 9)
+    told = torch.randn(1, prior.channels, 7, 9).requires_grad_()
+    right = last.roll(-1, 3)
+    surprise = prior.surprise(right, last, told, WHOLE)
+    surprise.backward()
+    errors = []
+    for column in (-1, 0, 1):
+        off = ((last.roll(-column, 3) - right) / torch.tensor(change).view(3, 1, 1)).square()
+        errors.append(F.avg_pool2d(off.mean(1), 3, 1))  # inside: the edge goes on otherwise
+    likelihood = (-0.5 * 3 / LEFT * torch.stack(errors, 1)).exp()[..., 1:-1]
+    weights = told[:, :-1].softmax(1)[..., 1:-1, 2:-2].detach()
+    joint = weights * likelihood
+    posterior = joint / joint.sum(1, keepdim=True)
+    assert told.grad is not None
+    found = told.grad[:, :-1, 1:-1, 2:-2] * 7 * 9
+    torch.testing.assert_close(found, weights - posterior, atol=1e-5, rtol=1e-4)
+    assert torch.equal(told.grad[:, -1], torch.zeros_like(told.grad[:, -1]))
+
+    certain_of_it = torch.full((1, prior.channels, 7, 9), -1e4)
+    certain_of_it[:, 2] = 0
+    assert prior.surprise(right, last, certain_of_it, WHOLE) < 0.5 < surprise
+
+
+def test_where_no_place_is_better_weights_are_left_alone() -> None:
+    """As after a dropped context."""
+    prior = Prior(reach=REACH, std=[1.0], change=[1.0])
+    told = torch.randn(2, prior.channels, 6, 7).requires_grad_()
+    last, target = torch.zeros(2, 3, 6, 7), torch.randn(2, 3, 6, 7)
+    prior.surprise(target, last, told, WHOLE).backward()
+    torch.testing.assert_close(told.grad, torch.zeros_like(told), atol=1e-7, rtol=0)
