@@ -100,13 +100,14 @@ class Denoiser(ModelMixin, ConfigMixin):
         levels = torch.cat([self.augmentation.levels(), torch.zeros(1)])
         self.register_buffer("levels", levels, persistent=False)
         if self.prior:
-            parts = self.prior.reach.parts
-            self.register_buffer("maps", torch.zeros(parts, channels, channels, 2))
-            self.motion = Motion(
-                context_frames * network["cross_attention_dim"],
-                self.prior.reach.places,
-                width // patch,
+            reach = self.prior.reach
+            parts = reach.parts
+            self.register_buffer(
+                "maps", torch.zeros(parts, channels, channels, 2), persistent=parts > 1
             )
+            if reach.by_actions:
+                history = context_frames * network["cross_attention_dim"]
+                self.motion = Motion(history, reach.places, width // patch)
             nn.init.zeros_(self.unet.conv_out.weight)
             at_first = torch.cat([torch.zeros(channels), self.prior.still()])
             self.unet.conv_out.bias.data.copy_(at_first.repeat_interleave(patch**2))
@@ -150,8 +151,9 @@ class Denoiser(ModelMixin, ConfigMixin):
             return told
         channels = x_t.shape[1]
         told, of_prior = told[:, :channels], told[:, channels:]
-        moving = repeat(self.motion(tokens), "b k 1 w -> b k 1 (w p)", p=self.patch)
-        of_prior = torch.cat([of_prior[:, :-1] + moving, of_prior[:, -1:]], 1)
+        if self.prior.reach.by_actions:
+            moving = repeat(self.motion(tokens), "b k 1 w -> b k 1 (w p)", p=self.patch)
+            of_prior = torch.cat([of_prior[:, :-1] + moving, of_prior[:, -1:]], 1)
         expected, deviation = self.prior.velocity(
             x_t,
             context[:, -1],

@@ -140,24 +140,27 @@ class Denoised:
 
     error: Float[Tensor, ""]  # mean squared, of the velocity
     x0: Float[Tensor, "b c h w"]  # the clean latents that it means
-    surprise: Float[Tensor, ""] | None  # of the prior, where there is one
+    surprise: Float[Tensor, ""] | None  # of the prior, where it was asked for
 
 
 def denoised(
-    model: nn.Module, denoiser: Denoiser, window: Window, draws: Draws, alpha_bars: Tensor
+    model: nn.Module,
+    denoiser: Denoiser,
+    window: Window,
+    draws: Draws,
+    alpha_bars: Tensor,
+    surprise: bool,
 ) -> Denoised:
     """The losses of teacher forcing: real context, noised and sometimes dropped, real target.
 
-    ``model`` is ``denoiser`` as Accelerate wrapped it.
+    ``model`` is ``denoiser`` as Accelerate wrapped it; ``surprise`` needs its prior.
     """
     context, level_class = noisy_context(denoiser, window, draws)
     context, level_class = drop_context(context, level_class, draws.dropped, denoiser.dropped)
     past = (context, window.actions, level_class)
-    if denoiser.prior is None:
-        return Denoised(
-            *diffusion_loss(model, window.target, past, draws.t, draws.eps, alpha_bars), None
-        )
-    alpha_bar = alpha_bars[draws.t]
-    x_t = diffusion.add_noise(window.target, draws.eps, alpha_bar)
-    v, surprise = model(x_t, draws.t, *past, target=window.target)
-    return Denoised(*_judged(v, x_t, window.target, draws.eps, alpha_bar), surprise)
+    x0, t, eps = window.target, draws.t, draws.eps
+    if not surprise:
+        return Denoised(*diffusion_loss(model, x0, past, t, eps, alpha_bars), None)
+    x_t = diffusion.add_noise(x0, eps, alpha_bars[t])
+    v, surprised = model(x_t, t, *past, target=x0)
+    return Denoised(*_judged(v, x_t, x0, eps, alpha_bars[t]), surprised)

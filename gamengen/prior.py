@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gamengen import diffusion, moves
 
-STILL = 0.6  # weight, before training, of a cell's own place; the others share the rest
+STILL = 0.5  # weight, before training, of a cell's own place; the others share the rest
 PATCH = 3  # cells along each side that are taken to move together, for the likelihood
 LEFT = 0.3  # of a channel's change in one frame: what moving it right leaves, as a variance
 LOG_VARIANCE = (-5.0, 2.0)  # of what the network may say, relative to the data's
@@ -23,6 +23,7 @@ class Reach(BaseModel, frozen=True, extra="forbid"):
     rows: int = Field(ge=0)
     columns: int = Field(ge=0)
     parts: int = Field(ge=1)  # steps from one column to the next
+    by_actions: bool  # past actions move whole columns, before the network says where else
 
     @property
     def window(self) -> tuple[int, int]:
@@ -85,7 +86,8 @@ class Prior(BaseModel, frozen=True, extra="forbid"):
             error = F.avg_pool2d(
                 torch.stack(errors, 1), PATCH, 1, PATCH // 2, count_include_pad=False
             )
-            fit = -0.5 * target.shape[1] * (error - error.amin(1, keepdim=True)) / LEFT
+            numbers = target.shape[1] * PATCH**2
+            fit = -0.5 * numbers * (error - error.amin(1, keepdim=True)) / LEFT
         return -torch.logsumexp(told[:, :-1].log_softmax(1) + fit, 1).mean()
 
     def velocity(

@@ -64,6 +64,12 @@ class Params(StageParams):
             )
         return self
 
+    @model_validator(mode="after")
+    def _something_moves(self) -> Self:
+        if self.motion > 0 and self.prior is None:
+            raise ValueError(f"motion: {self.motion}: must be 0 where there is no prior to move")
+        return self
+
 
 def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_path: Path) -> None:
     """Train, keep the average of the weights, save it."""
@@ -108,7 +114,9 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
                     seen = objective.own_last_frames(denoiser, rows[0], rows[1].start, params.draws)
                 # Apart from the above: autocast would keep weights cast where no gradient is.
                 with device.autocast(accelerator.device, params.precision):
-                    found = objective.denoised(model, denoiser, seen, rows[1], alpha_bars)
+                    found = objective.denoised(
+                        model, denoiser, seen, rows[1], alpha_bars, params.motion > 0
+                    )
                     losses = {"velocity": found.error}
                     total = found.error
                     if found.surprise is not None:
@@ -168,7 +176,7 @@ def build(params: Params, latents: Latents, autoencoder: Autoencoder) -> Denoise
     config = small_unet(unet.widths, unet.attention_dim, unet.layers, unet.head_dim)
     prior = params.prior and Prior(reach=params.prior, **measure(params, latents))
     made = Denoiser(network=config, patch=unet.patch, prior=prior and prior.model_dump(), **facts)
-    if params.prior:
+    if params.prior and params.prior.parts > 1:
         some = Windows(latents, "train", 1).draw(MOVED, params.seed, -2, 0)
         made.maps.copy_(moves.fit(autoencoder, some.target, params.prior.parts))
     return made

@@ -146,7 +146,11 @@ def make_denoiser(
         "augmentation": {"highest": 0.7, "buckets": 4, "clean_bucket": True},
         "actions_in_time": True,
         "patch": 2,
-        "prior": {"reach": {"rows": 0, "columns": 1, "parts": 1}, "std": [1.0], "change": [0.5]},
+        "prior": {
+            "reach": {"rows": 0, "columns": 1, "parts": 1, "by_actions": True},
+            "std": [1.0],
+            "change": [0.5],
+        },
         "network": small_unet([8, 16], attention_dim=16, layers=1, head_dim=8),
     }
     folder.mkdir(parents=True)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from gamengen import diffusion
 from gamengen.prior import LEFT, STILL, Prior, Reach, moved
 
-REACH = Reach(rows=1, columns=2, parts=1)
+REACH = Reach(rows=1, columns=2, parts=1, by_actions=False)
 WHOLE = torch.zeros(1, 3, 3, 2)  # whole cells are moved without a map
 
 
@@ -55,7 +55,9 @@ def test_velocity_is_that_of_the_gaussian_it_tells_of() -> None:
     """A still cell, with noise on the last frame, and a context that was dropped."""
     torch.manual_seed(0)
     prior = Prior(
-        reach=Reach(rows=0, columns=0, parts=1), std=[2.0, 1.0, 0.5], change=[0.4, 0.8, 0.1]
+        reach=Reach(rows=0, columns=0, parts=1, by_actions=False),
+        std=[2.0, 1.0, 0.5],
+        change=[0.4, 0.8, 0.1],
     )
     x_t, last = torch.randn(2, 2, 3, 4, 5)
     told = torch.rand(2, prior.channels, 4, 5)
@@ -75,7 +77,7 @@ def test_velocity_is_that_of_the_gaussian_it_tells_of() -> None:
 def test_between_two_columns_a_cell_is_mapped_from_both() -> None:
     """A map of thirds, by hand: a place k / 3 to the right mixes two cells' channels."""
     torch.manual_seed(0)
-    reach = Reach(rows=0, columns=1, parts=3)
+    reach = Reach(rows=0, columns=1, parts=3, by_actions=False)
     last, maps = torch.randn(1, 3, 4, 7), torch.randn(3, 3, 3, 2)
     for place, (column, part) in enumerate([(-1, 0), (-1, 1), (-1, 2), (0, 0), (0, 1), (0, 2)]):
         logits = torch.full((1, reach.places, 4, 7), -1e4)
@@ -90,7 +92,7 @@ def test_between_two_columns_a_cell_is_mapped_from_both() -> None:
 
 
 def test_at_first_a_cell_stays_where_it_is() -> None:
-    for reach in (REACH, Reach(rows=0, columns=5, parts=4)):
+    for reach in (REACH, Reach(rows=0, columns=5, parts=4, by_actions=False)):
         weights = Prior(reach=reach, std=[1.0], change=[1.0]).still()[:-1].softmax(0)
         assert weights[reach.places // 2].item() == pytest.approx(STILL)
 
@@ -98,7 +100,7 @@ def test_at_first_a_cell_stays_where_it_is() -> None:
 def test_surprise_is_a_mixtures_likelihood_over_that_of_the_best_place() -> None:
     """Of a picture moved by one cell: by hand, and its gradient is weight less posterior."""
     torch.manual_seed(0)
-    reach = Reach(rows=0, columns=1, parts=1)
+    reach = Reach(rows=0, columns=1, parts=1, by_actions=False)
     change = [0.5, 1.0, 2.0]
     prior = Prior(reach=reach, std=[1.0, 2.0, 4.0], change=change)
     last = torch.randn(1, 3, 7, 9)
@@ -110,7 +112,7 @@ def test_surprise_is_a_mixtures_likelihood_over_that_of_the_best_place() -> None
     for column in (-1, 0, 1):
         off = ((last.roll(-column, 3) - right) / torch.tensor(change).view(3, 1, 1)).square()
         errors.append(F.avg_pool2d(off.mean(1), 3, 1))  # inside: the edge goes on otherwise
-    likelihood = (-0.5 * 3 / LEFT * torch.stack(errors, 1)).exp()[..., 1:-1]
+    likelihood = (-0.5 * 3 * 9 / LEFT * torch.stack(errors, 1)).exp()[..., 1:-1]
     weights = told[:, :-1].softmax(1)[..., 1:-1, 2:-2].detach()
     joint = weights * likelihood
     posterior = joint / joint.sum(1, keepdim=True)
