@@ -20,7 +20,7 @@ from gamengen.engine import History, recorded_history
 from gamengen.episodes import Episodes
 from gamengen.errors import InputError
 from gamengen.speed import Speed, play
-from gamengen.weights import Role, Weights, load_weights
+from gamengen.weights import Role, Weights, load_episodes, load_weights, newest
 
 TOO_SLOW = 1000  # ms a frame: where eager is slower, no other way is worth its build
 PACKAGES = ("torch", "diffusers", "openvino", "nncf", "torch-xla")
@@ -42,7 +42,7 @@ class Row:
 class Options:
     """What the command line may say."""
 
-    data: Path
+    model: Path
     out: Path
     seconds: float
     steps: list[int]
@@ -55,8 +55,8 @@ class Options:
 def main(options: Options) -> int:
     """Measure, print the table, write the JSON; 2 when there is nothing to play."""
     try:
-        weights = load_weights(options.data)
-        episodes = Episodes(options.data / "episodes")
+        weights = load_weights(options.model)
+        episodes = load_episodes(options.model)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -109,11 +109,11 @@ def _full_size(weights: Weights, options: Options) -> Iterator[Row]:
 def _settings(weights: Weights, steps: int) -> Settings:
     """As it is played; one step is the student's."""
     role: Role = "student" if steps == 1 else "teacher"
-    return replace(defaults(weights.teacher)[role], steps=steps)
+    return replace(defaults(weights)[role], steps=steps)
 
 
 def _open(name: str, options: Options) -> Backend:
-    return open_backend(name, options.precision, options.data / "latents")
+    return open_backend(name, options.precision, options.model / "latents")
 
 
 def _losses(weights: Weights, episodes: Episodes, options: Options) -> Iterator[fidelity.Fidelity]:
@@ -229,7 +229,7 @@ def parse(arguments: Sequence[str]) -> Options:
     """The command line."""
     parser = argparse.ArgumentParser("python -m gamengen.bench", description=__doc__)
     add = parser.add_argument
-    add("--data", type=Path, default=Path("data"))
+    add("--model", type=Path, default=newest())
     add("--out", type=Path, default=Path("bench.json"))
     add("--seconds", type=float, default=20, help="of play per row")
     add("--steps", type=int, nargs="+", default=[1, 4])

@@ -2,6 +2,7 @@
 
 import os
 from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from gamengen.errors import InputError
 
+Precision = Literal["auto", "fp32", "bf16"]
 PAIRS = {"2.9": "2.9"}  # torch and torch_xla releases that work together
 
 
@@ -76,6 +78,16 @@ def wait(accelerator: Accelerator) -> None:
     """Until every process is here. One alone never waits: XLA's rendezvous reads a scalar back."""
     if accelerator.num_processes > 1:
         accelerator.wait_for_everyone()
+
+
+def resolve(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
+    """``auto`` is bfloat16 where the device multiplies it faster than float32."""
+    if precision != "auto":
+        return precision
+    if on_xla() or device.type != "cpu":
+        return "bf16"
+    # Without AMX, oneDNN emulates bfloat16 and is slower than in float32.
+    return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

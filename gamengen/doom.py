@@ -42,6 +42,7 @@ EXCLUSIVE = [
 Resolution = Literal["160x120", "320x240"]
 Supersampling = Literal[1, 2, 4]
 Over = Literal["death", "exit"]
+Box = tuple[int, int, int, int]  # left, top, width, height: pixels of a frame
 _folder_lock = threading.Lock()
 
 
@@ -114,11 +115,11 @@ class Game:
     """Doom, one episode after another: ``start`` it with a seed, then ``step`` by step.
 
     After each call ``variables`` (counters begin at 0) and ``over`` tell of the frame that was
-    returned, and ``automap`` where it was asked for. The same seed and actions give the same
-    frames.
+    returned, and ``automap`` and the boxes of living ``enemies`` where they were asked for. The
+    same seed and actions give the same frames.
     """
 
-    def __init__(self, facts: GameFacts, automap: bool = False) -> None:
+    def __init__(self, facts: GameFacts, automap: bool = False, enemies: bool = False) -> None:
         """Raises InputError when ViZDoom cannot start the scenario, e.g. for want of a WAD."""
         self.facts, self.has_automap = facts, automap
         self.over: Over | None = None
@@ -129,6 +130,8 @@ class Game:
         size = f"RES_{times * facts.width}X{times * facts.height}"
         self.game.set_screen_resolution(getattr(vizdoom.ScreenResolution, size))
         self.game.set_automap_buffer_enabled(automap)
+        self.game.set_labels_buffer_enabled(enemies)
+        self.enemies: list[Box] = []
         self.columns = {name: getattr(vizdoom.GameVariable, name) for name in facts.variables}
         self.folder = tempfile.TemporaryDirectory(prefix="doom-")
         self._launch()
@@ -170,6 +173,13 @@ class Game:
         state = self.game.get_state()
         self.screen = state.screen_buffer
         self.automap = state.automap_buffer
+        monsters = [thing for thing in state.labels or [] if thing.object_category == "Monster"]
+        self.enemies = [self._box(thing) for thing in monsters]
+
+    def _box(self, thing: vizdoom.Label) -> Box:
+        times = self.facts.supersampling
+        x, y, width, height = thing.x, thing.y, thing.width, thing.height
+        return x // times, y // times, -(-width // times), -(-height // times)
 
     def _see(self) -> UInt8[np.ndarray, "h w 3"]:
         self._look()

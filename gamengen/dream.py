@@ -1,23 +1,23 @@
 """The model as an engine: a game that is only dreamt."""
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from pydantic import ValidationError
 from torch import Tensor
 
 from gamengen import device
-from gamengen.autoencoder import to_float
 from gamengen.backends.backend import Backend
-from gamengen.denoiser import Denoiser
 from gamengen.engine import Frame, History
 from gamengen.errors import InputError
 from gamengen.latents import pad_history
-from gamengen.sampler import Past, Sampler, Sampling
+from gamengen.model.autoencoder import to_float
+from gamengen.model.denoiser import Denoiser
+from gamengen.model.diffusion import Sampling, require_fit
+from gamengen.model.sampler import Past, Sampler
 from gamengen.weights import Role, Weights
 
 CALLS_TO_RECORD = 3  # after which a CUDA graph has been recorded and run
@@ -35,38 +35,33 @@ class Settings:
 
     def require_fit(self, denoiser: Denoiser) -> None:
         """Raise InputError unless the denoiser can be sampled so."""
-        steps = 1 if self.model == "student" else denoiser.schedule.timesteps
-        if not 1 <= self.steps <= steps:
-            raise InputError(f"steps: {self.steps}: the {self.model} takes 1 to {steps}")
-        if not self.guidance >= 1:
-            raise InputError(f"guidance: {self.guidance}: must be at least 1, which is none")
-        if not 0 <= self.context_noise <= denoiser.augmentation.highest:
-            raise InputError(
-                f"context_noise: {self.context_noise}: the {self.model} was trained with 0 to "
-                f"{denoiser.augmentation.highest}"
-            )
-        if not 0 <= self.temperature < math.inf:
-            raise InputError(f"temperature: {self.temperature}: must be at least 0")
+        if self.model == "student" and self.steps != 1:
+            raise InputError(f"steps: {self.steps}: the student takes 1")
+        try:
+            require_fit(self.sampling, denoiser.schedule, denoiser.augmentation)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            raise InputError(f"{wrong['loc'][0]}: {wrong['input']}: {wrong['msg']}") from None
+        except ValueError as error:
+            raise InputError(str(error)) from None
 
     @property
     def sampling(self) -> Sampling:
         """The same, for a sampler."""
-        return Sampling(self.steps, self.guidance, self.context_noise, self.temperature)
+        return Sampling(
+            steps=self.steps,
+            guidance=self.guidance,
+            context_noise=self.context_noise,
+            temperature=self.temperature,
+        )
 
 
-# As rollouts are evaluated at the committed params.yaml.
-DEFAULTS: Mapping[Role, Settings] = {
-    "student": Settings("student", steps=1, guidance=1.0, context_noise=0.1),
-    "teacher": Settings("teacher", steps=4, guidance=1.0, context_noise=0.1, temperature=0.7),
-}
-
-
-def defaults(denoiser: Denoiser) -> dict[Role, Settings]:
-    """How each model is played unless told otherwise, within the noise it was trained with."""
-    highest = denoiser.augmentation.highest
+def defaults(weights: Weights) -> dict[Role, Settings]:
+    """How each model is played unless told otherwise: as its own folder says."""
+    student = replace(weights.student.sampling, steps=1)
     return {
-        role: replace(settings, context_noise=min(settings.context_noise, highest))
-        for role, settings in DEFAULTS.items()
+        "student": Settings("student", **asdict(student)),
+        "teacher": Settings("teacher", **asdict(weights.teacher.sampling)),
     }
 
 
@@ -101,7 +96,7 @@ class Dream:
             "teacher": nets[id(weights.teacher)],
             "student": nets[id(weights.student)],
         }
-        self.settings = settings or defaults(weights.teacher)["student"]
+        self.settings = settings or defaults(weights)["student" if weights.distilled else "teacher"]
         # Whether the device is waited for between the parts of a step, so that timings on an
         # accelerator say what took the time rather than how long it took to ask for it.
         self.measured = False
@@ -133,7 +128,7 @@ class Dream:
                 torch.zeros(1, net.context_frames, dtype=torch.int64).to(where),
             )
             nothing = torch.tensor([self.facts.no_action]).to(where)
-            for guidance in (1.0, 2.0):
+            for guidance in (1.0, 2.0) if net.augmentation.context_dropout else (1.0,):
                 sampler = Sampler(velocity, Sampling(1, guidance))
                 for _ in range(CALLS_TO_RECORD):
                     self.picture(sampler.step(past, nothing, torch.Generator()))

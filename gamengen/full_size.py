@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from gamengen.autoencoder import Autoencoder, Facts
-from gamengen.denoiser import Denoiser
 from gamengen.engine import History
 from gamengen.episodes import GameFacts
+from gamengen.model.autoencoder import Autoencoder, Facts
+from gamengen.model.denoiser import Denoiser
 from gamengen.weights import Weights
 
 # Stable Diffusion 1.4's published configuration.
@@ -57,17 +57,11 @@ def full_size(
         context_frames=CONTEXT_FRAMES,
         game=game.model_dump(),
         autoencoder=facts.encoder,
-        schedule={
-            "timesteps": 1000,
-            "beta_start": 0.00085,
-            "beta_end": 0.012,
-            "zero_terminal_snr": True,
-        },
-        augmentation={"highest": 0.7, "buckets": 10, "clean_bucket": True},
-        network=unet or UNET,
-        patch=1,
-        actions_in_time=False,
-        prior=None,
+        schedule={"kind": "zero-snr", "timesteps": 1000},
+        augmentation={"max_level": 0.7, "buckets": 10, "clean_share": 0.0, "context_dropout": 0.1},
+        residual_std=None,
+        sampling={"steps": 4},
+        network={"kind": "stable-diffusion", **(unet or UNET)},
     )
     denoiser.eval().requires_grad_(False)
     net.to(memory_format=torch.channels_last)

@@ -1,6 +1,6 @@
 """Encoded episodes: latents and actions in Zarr, and the windows a denoiser is trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -13,9 +13,9 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from gamengen import device
-from gamengen.autoencoder import Facts
 from gamengen.episodes import Entry, GameFacts, Split, open_array, read_index
 from gamengen.errors import InputError
+from gamengen.model.autoencoder import Facts
 
 ROWS_PER_CHUNK = 64
 ROWS_PER_SHARD = 4096
@@ -28,6 +28,7 @@ class LatentIndex(BaseModel, frozen=True, extra="forbid"):
     game: GameFacts
     autoencoder: Facts
     entries: list[Entry]
+    change_std: float  # root mean square of a training latent's change from frame to frame
 
 
 class LatentWriter:
@@ -66,6 +67,7 @@ class Latents:
         self.folder = folder
         index = read_index(folder, LatentIndex, "dvc repro encode")
         self.game, self.autoencoder, self.entries = index.game, index.autoencoder, index.entries
+        self.change_std = index.change_std
 
     def of(self, split: Split, longer_than: int = 0) -> list[Entry]:
         """Episodes of a split with more than so many frames. Raises InputError if none."""
@@ -98,6 +100,22 @@ class Latents:
             raise IndexError(f"rows [{begin}, {end}) of episode {entry.id} of {entry.length}")
 
 
+def change_std(folder: Path, entries: Iterable[Entry], pairs: int = 1024) -> float:
+    """Root mean square of the change from frame to frame, over training pairs spread evenly.
+
+    Raises InputError when nothing changes: there is nothing to learn.
+    """
+    train = [entry for entry in entries if entry.split == "train"]
+    rows = [(entry.store, entry.start + i) for entry in train for i in range(1, entry.length)]
+    squares = []
+    for store, row in rows[:: max(1, len(rows) // pairs)]:
+        before, after = open_array(folder / store, "latents")[row - 1 : row + 1].astype(np.float64)
+        squares.append(np.square(after - before).mean())
+    if not squares or np.mean(squares) == 0:
+        raise InputError(f"{folder}: no training frame differs from the one before it")
+    return float(np.sqrt(np.mean(squares)))
+
+
 @lru_cache(maxsize=CHUNKS_KEPT)
 def read_chunk(store: Path, chunk: int) -> Float16[np.ndarray, "n c h w"]:
     """One chunk of latents, kept: reading a window through Zarr costs more than training on it."""
@@ -117,52 +135,66 @@ def read_actions(store: Path) -> Int32[np.ndarray, " n"]:
 
 @dataclass(frozen=True)
 class Window:
-    """What the denoiser sees, and what it should make of it (§3.2).
+    """Consecutive latents of an episode in each row, and the actions between them (§3.2).
 
-    ``context[:, i]`` is the frame at which ``actions[:, i]`` was taken; the last action leads
-    to ``target``.
+    ``actions[:, i]`` was taken at ``frames[:, i]`` and led to the next one.
     """
 
-    context: Float[Tensor, "b l c h w"]
-    actions: Int64[Tensor, "b l"]
-    target: Float[Tensor, "b c h w"]
+    frames: Float[Tensor, "b f c h w"]
+    actions: Int64[Tensor, "b g"]  # g = f - 1
+
+    @property
+    def context(self) -> Float[Tensor, "b g c h w"]:
+        """Every frame but the last."""
+        return self.frames[:, :-1]
+
+    @property
+    def target(self) -> Float[Tensor, "b c h w"]:
+        """The last frame."""
+        return self.frames[:, -1]
 
 
 class Windows:
-    """Every frame of a split but the first of its episode, with the frames that led to it."""
+    """Runs of ``targets`` frames of a split, each with the ``context_frames`` that led to it.
 
-    def __init__(self, latents: Latents, split: Split, context_frames: int) -> None:
-        self.latents, self.context_frames = latents, context_frames
-        self.entries = latents.of(split, longer_than=1)
-        self.ends = np.cumsum([entry.length - 1 for entry in self.entries])
+    A run may begin at any frame but the first of its episode: what is missing before an episode's
+    start is its first frame, standing still.
+    """
+
+    def __init__(self, latents: Latents, split: Split, context_frames: int, targets: int) -> None:
+        self.latents, self.context_frames, self.targets = latents, context_frames, targets
+        self.entries = latents.of(split, longer_than=targets)
+        self.ends = np.cumsum([entry.length - targets for entry in self.entries])
 
     def __len__(self) -> int:
         return int(self.ends[-1])
 
     def locate(self, index: int) -> tuple[Entry, int]:
-        """The episode of a window, and its target's frame in it."""
+        """The episode of a window, and its first target's frame in it."""
         which = int(np.searchsorted(self.ends, index, side="right"))
         before = int(self.ends[which - 1]) if which else 0
         return self.entries[which], index - before + 1
 
-    def read(self, places: Sequence[tuple[Entry, int]]) -> Window:
-        """Windows whose targets are the given frames."""
-        return stack([self._one(entry, frame) for entry, frame in places])
+    def read(self, places: Iterable[tuple[Entry, int]]) -> Window:
+        """Windows whose first targets are the given frames."""
+        parts = [self._one(entry, frame) for entry, frame in places]
+        frames, actions = (torch.stack(column) for column in zip(*parts, strict=True))
+        return Window(frames, actions)
 
     def draw(self, size: int, seed: int, step: int, rank: int) -> Window:
         """A batch of uniformly drawn windows: a pure function of (seed, step, rank)."""
         random = device.generator(seed, step, rank)
         indices = torch.randint(len(self), (size,), generator=random).tolist()
-        return self.read([self.locate(index) for index in indices])
+        return self.read(self.locate(index) for index in indices)
 
-    def _one(self, entry: Entry, frame: int) -> Window:
-        begin = max(0, frame - self.context_frames)
-        latents = torch.from_numpy(self.latents.latents(entry, begin, frame + 1).astype(np.float32))
-        actions = torch.from_numpy(self.latents.actions(entry, begin, frame).astype(np.int64))
-        context, padded = pad_history(
-            latents[:-1], actions, self.context_frames, self.latents.game.before_start
-        )
-        return Window(context[None], padded[None], latents[-1:])
+    def _one(self, entry: Entry, frame: int) -> tuple[Tensor, Tensor]:
+        begin, end = max(0, frame - self.context_frames), frame + self.targets
+        latents = torch.from_numpy(self.latents.latents(entry, begin, end).astype(np.float32))
+        actions = torch.from_numpy(self.latents.actions(entry, begin, end - 1).astype(np.int64))
+        length, before_start = self.context_frames, self.latents.game.before_start
+        led_to = frame - begin
+        context, padded = pad_history(latents[:led_to], actions[:led_to], length, before_start)
+        return torch.cat([context, latents[led_to:]]), torch.cat([padded, actions[led_to:]])
 
 
 def pad_history(
@@ -182,12 +214,3 @@ def pad_history(
     still = frames[..., :1, :, :, :].repeat_interleave(missing, -4)
     nothing = actions.new_full((*actions.shape[:-1], missing), before_start)
     return torch.cat([still, frames], -4), torch.cat([nothing, actions], -1)
-
-
-def stack(windows: Sequence[Window]) -> Window:
-    """Windows behind one another in one batch."""
-    return Window(
-        torch.cat([w.context for w in windows]),
-        torch.cat([w.actions for w in windows]),
-        torch.cat([w.target for w in windows]),
-    )

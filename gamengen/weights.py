@@ -1,16 +1,25 @@
 """A model as the pipeline made it: what is needed to play it."""
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gamengen.autoencoder import Autoencoder, require_same_encoder
 from gamengen.checkpoint import save_model
-from gamengen.denoiser import Denoiser, load_denoiser
+from gamengen.episodes import Episodes
 from gamengen.errors import InputError
+from gamengen.model.autoencoder import Autoencoder, require_same_encoder
+from gamengen.model.denoiser import Denoiser, load_denoiser
+from gamengen.replay import play_again, write_replays
 
 Role = Literal["student", "teacher"]
-PARTS = ("decoder", "denoiser", "student")
+OWN, SHIPPED = Path("data"), Path("data/pretrained")
+REPLAYS, REPLAY_FRAMES = 8, 400  # held-out episodes that ship, and how much of each
+
+
+def newest() -> Path:
+    """The folder of the model to play: what ``make repro`` made, else what ships."""
+    return OWN if (OWN / "denoiser").is_dir() and (OWN / "decoder").is_dir() else SHIPPED
 
 
 @dataclass(frozen=True)
@@ -21,21 +30,29 @@ class Weights:
     student: Denoiser
     decoder: Autoencoder
 
+    @property
+    def distilled(self) -> bool:
+        """Whether there is a student besides the denoiser."""
+        return self.student is not self.teacher
+
     def denoiser(self, role: Role) -> Denoiser:
         """The denoiser that plays a role."""
         return self.student if role == "student" else self.teacher
 
 
 def load_weights(data: Path) -> Weights:
-    """Read ``decoder``, ``denoiser`` and ``student`` from the pipeline's data folder.
+    """Read ``decoder``, ``denoiser`` and ``student`` from a model's folder.
 
-    Raises InputError when the pipeline has not made them yet, or they are of different runs.
+    Where nothing was distilled the denoiser plays the student's role too, in one step. Raises
+    InputError when the pipeline has not made them yet, or they are of different runs.
     """
-    missing = [str(data / name) for name in PARTS if not (data / name).is_dir()]
+    missing = [str(data / name) for name in ("decoder", "denoiser") if not (data / name).is_dir()]
     if missing:
         raise InputError(f"{', '.join(missing)}: nothing to play yet; make it with: make repro")
     decoder = Autoencoder.load(data / "decoder")
-    teacher, student = (load_denoiser(data / name) for name in ("denoiser", "student"))
+    teacher = student = load_denoiser(data / "denoiser")
+    if (data / "student").is_dir():
+        student = load_denoiser(data / "student")
     for net, name in ((teacher, "denoiser"), (student, "student")):
         require_same_encoder(
             str(net.config["autoencoder"]), decoder.facts.encoder, data / name, data / "decoder"
@@ -48,13 +65,27 @@ def load_weights(data: Path) -> Weights:
     return Weights(teacher, student, decoder)
 
 
-def keep(data: Path, folder: Path) -> None:
+def load_episodes(data: Path) -> Episodes:
+    """The episodes from which a model's folder is played: recorded, or played again."""
+    if (data / "replays.json").is_file():
+        return Episodes(play_again(data / "replays.json"))
+    return Episodes(data / "episodes")
+
+
+def keep(data: Path, folder: Path, student: bool) -> None:
     """Copy what is played to another folder, in half precision: small enough for git."""
     weights = load_weights(data)
+    write_replays(Episodes(data / "episodes"), folder / "replays.json", REPLAYS, REPLAY_FRAMES)
     weights.decoder.half().save(folder / "decoder")
     save_model(weights.teacher.half(), folder / "denoiser")
-    save_model(weights.student.half(), folder / "student")
+    if student:
+        save_model(weights.student.half(), folder / "student")
 
 
 if __name__ == "__main__":
-    keep(Path("data"), Path("data/pretrained"))
+    parser = argparse.ArgumentParser(description=keep.__doc__)
+    parser.add_argument("data", type=Path, help="a folder that the pipeline has filled")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--student", action=argparse.BooleanOptionalAction, default=True)
+    told = parser.parse_args()
+    keep(told.data, told.folder, told.student)

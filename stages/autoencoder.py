@@ -1,29 +1,30 @@
-"""Stage 2: an autoencoder for the collected frames, trained from scratch or Stable Diffusion's."""
+"""Stage 2: the autoencoder of the collected frames, trained here or taken from a source."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers import AutoencoderKL
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 from tqdm import tqdm
 
 from gamengen import artifact, device, training
-from gamengen.autoencoder import (
+from gamengen.episodes import Episodes, Frames
+from gamengen.errors import InputError
+from gamengen.loader import Loader
+from gamengen.model.autoencoder import (
     Autoencoder,
     Facts,
     encoder_digest,
     load_stable_diffusion,
     pad,
+    require_size,
     to_float,
 )
-from gamengen.episodes import Episodes, Frames
-from gamengen.errors import InputError
-from gamengen.loader import Loader
-from gamengen.perceptual import PerceptualTerm, load_lpips, perceptual_distance
-from gamengen.small_autoencoder import SmallAutoencoder
+from gamengen.model.small_autoencoder import SmallAutoencoder
+from gamengen.perceptual import PerceptualLoss, PerceptualTerm, load_lpips, perceptual_distance
 from gamengen.stage import StageParams, run
 
 
@@ -31,32 +32,21 @@ class Params(StageParams):
     """Which network, how large, and how it is trained."""
 
     kind: Literal["small", "stable-diffusion"]
-    source: str | None  # for stable-diffusion: hub name or folder; nothing is trained
+    source: str | None  # a folder, or a hub model of stable-diffusion: nothing is trained
     latent_channels: PositiveInt
-    fold: PositiveInt
+    unshuffle: PositiveInt
     widths: tuple[PositiveInt, ...]
-    encoder_blocks: PositiveInt | None  # per resolution; null: linear, principal components
-    whitening: float = Field(ge=0, le=1)  # of these: 0 the pixels' metric, 1 all vary alike
+    encoder_blocks: PositiveInt  # per resolution
     decoder_blocks: PositiveInt
     batch_size: PositiveInt  # over all processes
     schedule: training.Schedule
     optimizer: training.OptimizerParams
-    perceptual: PerceptualTerm
-    latent_noise: float  # standard deviation of noise on the latent while training
-    latent_penalty: float  # weight of the latents' mean square, which bounds their scale
-    precision: Literal["fp32", "bf16"]
+    perceptual: list[PerceptualTerm]
+    latent_noise: float = Field(ge=0)  # while training, in units of the latents' deviation
+    precision: device.Precision
+    compile: bool
     scale_frames: PositiveInt  # how many frames the latents' mean and deviation are measured on
     seed: int
-
-    @model_validator(mode="after")
-    def _fewer_components_than_pixels(self) -> Self:
-        pixels = 3 * (self.fold * 2 ** (len(self.widths) - 1)) ** 2
-        if self.encoder_blocks is None and self.latent_channels > pixels:
-            raise ValueError(
-                f"latent_channels: {self.latent_channels}: with encoder_blocks null at most "
-                f"{pixels}, the numbers under a cell (fold {self.fold}, {len(self.widths)} widths)"
-            )
-        return self
 
 
 def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
@@ -64,15 +54,19 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
     accelerator = device.start()
     episodes = Episodes(episodes_path)
     resume = artifact.resume_folder(params, [episodes_path], autoencoder_path)
-    if params.kind == "stable-diffusion":
+    train = None
+    if params.kind == "small" and params.source is not None:
+        autoencoder = Autoencoder.load(Path(params.source))
+        require_size(autoencoder.facts, Path(params.source), episodes.game)
+    elif params.kind == "small":
+        net, train = fit(params, episodes, resume, accelerator)
+        autoencoder = Autoencoder(net, measure(net, params, episodes, accelerator))
+    else:
         if params.source is None:
             raise InputError("params.yaml: autoencoder.source: null: name a hub model or a folder")
-        net = load_stable_diffusion(params.source).to(accelerator.device)
-        train = None
-    else:
-        net, train = fit(params, episodes, resume, accelerator)
-    facts = measure(net, params, episodes, accelerator)
-    autoencoder = Autoencoder(net, facts).to(accelerator.device).eval()
+        vae = load_stable_diffusion(params.source)
+        autoencoder = Autoencoder(vae, measure(vae, params, episodes, accelerator))
+    autoencoder = autoencoder.to(accelerator.device).eval()
     with artifact.whole(autoencoder_path, accelerator) as folder:
         if accelerator.is_main_process:
             autoencoder.save(folder)
@@ -88,21 +82,20 @@ def fit(
     torch.manual_seed(params.seed)
     net = SmallAutoencoder(
         params.latent_channels,
-        params.fold,
+        params.unshuffle,
         params.widths,
         params.encoder_blocks,
         params.decoder_blocks,
-    )
+    ).to(memory_format=torch.channels_last)
     frames, facts = Frames(episodes, "train"), geometry(net, params.kind, episodes)
-    if params.encoder_blocks is None:
-        places = frames.draw(params.scale_frames, params.seed, -3, 0)
-        net.fit(pad(to_float(torch.from_numpy(episodes.batch(places))), facts), params.whitening)
-    net = net.to(memory_format=torch.channels_last)
-    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    model, optimizer = accelerator.prepare(net, params.optimizer.make(trained))
+    model, optimizer = accelerator.prepare(net, params.optimizer.make(net.parameters()))
     net = accelerator.unwrap_model(model)
-    lpips = load_lpips(params.perceptual.backbone).to(accelerator.device)
-    size = params.batch_size // accelerator.num_processes
+    if params.compile:
+        net.encoder.compile(dynamic=False)
+        net.decoder.compile(dynamic=False)
+    lpips = PerceptualLoss(params.perceptual).to(accelerator.device)
+    precision = device.resolve(params.precision, accelerator.device)
+    size = training.share(params.batch_size, accelerator.num_processes, "autoencoder")
 
     def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         places = frames.draw(size, params.seed, step, accelerator.process_index)
@@ -116,19 +109,17 @@ def fit(
         for step, (pictures, noise) in loader:
             params.optimizer.set_rate(optimizer, step, params.schedule.steps)
             x, eps = pictures.to(accelerator.device), noise.to(accelerator.device)
-            with device.autocast(accelerator.device, params.precision):
-                y, z = model(x, params.latent_noise * eps)
-                y, z = y.float(), z.float()
-                seen = params.perceptual.rows(len(x), step, accelerator.device)
-                perceptual = perceptual_distance(lpips, x[seen], y[seen]).mean()
+            with device.autocast(accelerator.device, precision):
+                y = model(x, params.latent_noise * eps).float()
+                distances = lpips(y, x, step)
             pixels = F.l1_loss(y, x) + F.mse_loss(y, x)
-            loss = pixels + params.perceptual.weight * perceptual
-            accelerator.backward(loss + params.latent_penalty * z.square().mean())
+            loss = pixels + distances["lpips"]
+            accelerator.backward(loss)
             accelerator.clip_grad_norm_(model.parameters(), params.optimizer.clip)
             optimizer.step()
             optimizer.zero_grad()
             device.sync()
-            train.done(step, {"loss": loss, "pixels": pixels, "lpips": perceptual})
+            train.done(step, {"loss": loss, "pixels": pixels, **distances})
     accelerator.print(f"waited for data {loader.waiting_share:.1%} of the time")
     return net, train
 
@@ -160,8 +151,7 @@ def measure(
     episodes: Episodes,
     accelerator: Accelerator,
 ) -> Facts:
-    """The facts, with the latents' mean and deviation over training frames: of each channel, the
-    deviation of all together where the encoder is linear.
+    """The facts, with the mean and deviation of each latent channel over training frames.
 
     Stable Diffusion's U-Net knows latents times its own scaling factor: that is kept.
     """
@@ -176,10 +166,10 @@ def measure(
         pictures = torch.from_numpy(episodes.batch(places[begin : begin + 16]))
         latents.append(raw.encode(to_float(pictures).to(accelerator.device)).cpu())
     per_channel = torch.cat(latents).transpose(0, 1).flatten(1).double()
-    variance = per_channel.var(1)
-    if params.encoder_blocks is None:  # whitening has said how channels compare
-        variance = variance.mean().expand_as(variance)
-    scale = {"latent_mean": per_channel.mean(1).tolist(), "latent_std": variance.sqrt().tolist()}
+    scale = {
+        "latent_mean": per_channel.mean(1).tolist(),
+        "latent_std": per_channel.std(1).clamp_min(1e-6).tolist(),
+    }
     return facts.model_copy(update=scale)
 
 
@@ -191,14 +181,16 @@ def report(
     places = Frames(episodes, "heldout").draw(32, params.seed, -2, 0)
     x = to_float(torch.from_numpy(episodes.batch(places))).to(accelerator.device)
     y = autoencoder.decode(autoencoder.encode(x)).clamp(-1, 1)
-    lpips = load_lpips(params.perceptual.backbone).to(accelerator.device)
     psnr = 10 * torch.log10(4 / (y - x).square().mean((1, 2, 3)))
-    distance = perceptual_distance(lpips, x, y)
+    distances = ", ".join(
+        f"LPIPS-{backbone} "
+        f"{perceptual_distance(load_lpips(backbone).to(accelerator.device), x, y).mean():.4f}"
+        for backbone in ("alex", "vgg")
+    )
     count = sum(p.numel() for p in autoencoder.net.parameters())
     accelerator.print(
         f"autoencoder: {count / 1e6:.2f} M parameters, latents {autoencoder.facts.latent_shape}; "
-        f"{len(places)} held-out frames: PSNR {psnr.mean():.2f} dB, "
-        f"LPIPS-{params.perceptual.backbone} {distance.mean():.4f}"
+        f"{len(places)} held-out frames: PSNR {psnr.mean():.2f} dB, {distances}"
     )
 
 

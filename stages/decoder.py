@@ -1,7 +1,6 @@
 """Stage 5: fine-tune only the decoder on real frames (§3.2.2); latents never change."""
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -9,12 +8,12 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 
 from gamengen import artifact, device, training
-from gamengen.autoencoder import Autoencoder, require_same_encoder, to_float
 from gamengen.episodes import Episodes, Frames
 from gamengen.errors import InputError
 from gamengen.latents import Latents
 from gamengen.loader import Loader
-from gamengen.perceptual import PerceptualTerm, load_lpips, perceptual_distance
+from gamengen.model.autoencoder import Autoencoder, require_same_encoder, to_float
+from gamengen.perceptual import PerceptualLoss, PerceptualTerm
 from gamengen.stage import StageParams, run
 
 
@@ -24,8 +23,9 @@ class Params(StageParams):
     batch_size: PositiveInt  # over all processes
     schedule: training.Schedule
     optimizer: training.OptimizerParams
-    perceptual: PerceptualTerm  # weight 0 is the paper's plain MSE
-    precision: Literal["fp32", "bf16"]
+    perceptual: list[PerceptualTerm]  # none is the paper's plain MSE
+    precision: device.Precision
+    compile: bool
     seed: int
 
 
@@ -48,10 +48,14 @@ def main(
     tuned = TunedDecoder(autoencoder)
     model, optimizer = accelerator.prepare(tuned, params.optimizer.make(tuned.parameters()))
     autoencoder.to(accelerator.device)
-    lpips = load_lpips(params.perceptual.backbone).to(accelerator.device)
+    lpips = PerceptualLoss(params.perceptual).to(accelerator.device)
+    precision = device.resolve(params.precision, accelerator.device)
+    if params.compile:
+        for part in autoencoder.decoder_modules():
+            part.compile(dynamic=False)
     frames = Frames(episodes, "train")
     encoded = {entry.id: entry for entry in latents.entries}
-    size = params.batch_size // accelerator.num_processes
+    size = training.share(params.batch_size, accelerator.num_processes, "decoder")
 
     def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         places = frames.draw(size, params.seed, step, accelerator.process_index)
@@ -65,28 +69,24 @@ def main(
         for step, (pictures, rows) in loader:
             params.optimizer.set_rate(optimizer, step, params.schedule.steps)
             x = pictures.to(accelerator.device)
-            with device.autocast(accelerator.device, params.precision):
+            with device.autocast(accelerator.device, precision):
                 y = model(rows.to(accelerator.device)).float()
+                distances = lpips(y, x, step)
             mse = F.mse_loss(y, x)
-            losses = {"loss": mse, "mse": mse}
-            if params.perceptual.weight > 0:
-                seen = params.perceptual.rows(len(x), step, accelerator.device)
-                distance = perceptual_distance(lpips, x[seen], y[seen]).mean()
-                losses |= {"loss": mse + params.perceptual.weight * distance, "lpips": distance}
-            accelerator.backward(losses["loss"])
+            loss = mse + distances["lpips"]
+            accelerator.backward(loss)
             accelerator.clip_grad_norm_(model.parameters(), params.optimizer.clip)
             optimizer.step()
             optimizer.zero_grad()
             device.sync()
-            train.done(step, losses)
+            train.done(step, {"loss": loss, "mse": mse, **distances})
 
     with artifact.whole(decoder_path, accelerator) as folder:
         if accelerator.is_main_process:
             autoencoder.save(folder)
             train.publish(folder)
     accelerator.print(
-        f"decoder: {params.schedule.steps} steps of {params.batch_size} frames, "
-        f"LPIPS weight {params.perceptual.weight}; "
+        f"decoder: {params.schedule.steps} steps of {params.batch_size} frames; "
         f"waited for data {loader.waiting_share:.1%} of the time"
     )
 

@@ -1,27 +1,28 @@
 """Stage 6: a one-step student by distribution matching (§3.3.2)."""
 
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 from pydantic import Field, PositiveInt
 
-from gamengen import artifact, device, diffusion, objective, training
+from gamengen import artifact, device, objective, training
 from gamengen.checkpoint import save_model
-from gamengen.denoiser import Denoiser, load_denoiser, require_match
-from gamengen.distillation import (
+from gamengen.latents import Latents, Window, Windows
+from gamengen.loader import Loader
+from gamengen.model import diffusion
+from gamengen.model.denoiser import Denoiser, load_denoiser, require_match
+from gamengen.model.distillation import (
     copy_of,
     matching_gradient,
     matching_loss,
     noise_levels,
 )
-from gamengen.latents import Latents, Window, Windows
-from gamengen.loader import Loader
-from gamengen.sampler import guided_velocity
+from gamengen.model.sampler import guided_velocity
 from gamengen.stage import StageParams, run
 
-UNIFORM = objective.Choice(context_dropout=0.0, timestep_bias=1.0, own_frames=0.0, own_in_a_row=1)
+UNIFORM = objective.Objective(targets=1, single_target_share=0.0, terminal_share=0.0)
 
 
 class Params(StageParams):
@@ -34,7 +35,7 @@ class Params(StageParams):
     guidance: float  # of the teacher, on past frames
     level_margin: float = Field(ge=0, lt=0.5)  # share of noise levels left out at either end
     ema_decay: float = Field(ge=0, lt=1)
-    precision: Literal["fp32", "bf16"]
+    precision: device.Precision
     seed: int
 
 
@@ -54,18 +55,23 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
         fake, params.fake_score.make(fake.parameters())
     )
     student, fake = accelerator.unwrap_model(student_model), accelerator.unwrap_model(fake_model)
+    precision = device.resolve(params.precision, accelerator.device)
     ema = training.Ema(student, params.ema_decay)
     alpha_bars = teacher.schedule.alpha_bars().to(accelerator.device)
-    first = teacher.schedule.visits(1)[0]
-    windows = Windows(latents, "train", teacher.context_frames)
-    rank, size = accelerator.process_index, params.batch_size // accelerator.num_processes
+    first = teacher.schedule.sampling_timesteps(1)[0]
+    windows = Windows(latents, "train", teacher.context_frames, targets=1)
+    rank = accelerator.process_index
+    size = training.share(params.batch_size, accelerator.num_processes, "distill")
 
-    def batch_at(step: int) -> tuple[Window, objective.Draws, objective.Draws]:
+    def batch_at(
+        step: int,
+    ) -> tuple[Window, objective.RandomInputs, objective.RandomInputs, torch.Tensor]:
         window = windows.draw(size, params.seed, step, rank)
         draws = [
             objective.draw(window, teacher, UNIFORM, params.seed + i, step, rank) for i in (0, 1)
         ]
-        return window, draws[0], draws[1]
+        random = device.generator(params.seed, step, rank, 2)
+        return window, draws[0], draws[1], torch.randn(window.target.shape, generator=random)
 
     parts = {
         "student": student,
@@ -82,16 +88,18 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
             window = objective.to(batch[0], accelerator.device)
             draws = objective.to(batch[1], accelerator.device)
             fake_draws = objective.to(batch[2], accelerator.device)
-            context, level_class = objective.noisy_context(teacher, window, draws)
-            past = (context, window.actions, level_class)
-            with device.autocast(accelerator.device, params.precision):
-                sample = diffusion.one_step(student_model, draws.start, first, alpha_bars, *past)
-                t = noise_levels(draws.t, teacher.schedule.timesteps, params.level_margin)
+            noisy, level_class = objective.noisy_context(
+                teacher, window.context, draws.context_eps, draws.level
+            )
+            context, start = (noisy, window.actions, level_class), batch[3].to(accelerator.device)
+            with device.autocast(accelerator.device, precision):
+                sample = diffusion.one_step(student_model, start, first, alpha_bars, *context)
+                t = noise_levels(draws.t[:, 0], teacher.schedule.timesteps, params.level_margin)
                 gradient = matching_gradient(
-                    partial(guided, teacher, past, params.guidance),
-                    partial(guided, fake, past, 1.0),
+                    partial(guided, teacher, context, params.guidance),
+                    partial(guided, fake, context, 1.0),
                     sample.detach(),
-                    draws.eps,
+                    draws.eps[:, 0],
                     t,
                     alpha_bars[t],
                 )
@@ -102,21 +110,29 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
             student_optimizer.zero_grad()
             ema.update(student, step)
 
-            with device.autocast(accelerator.device, params.precision):
-                fake_loss, _ = objective.diffusion_loss(
-                    fake_model, sample.detach(), past, fake_draws.t, fake_draws.eps, alpha_bars
+            with device.autocast(accelerator.device, precision):
+                fake_loss, _ = objective.velocity_loss(
+                    fake_model,
+                    sample.detach(),
+                    context,
+                    fake_draws.t[:, 0],
+                    fake_draws.eps[:, 0],
+                    alpha_bars,
                 )
             accelerator.backward(fake_loss)
             accelerator.clip_grad_norm_(fake_model.parameters(), params.fake_score.clip)
             fake_optimizer.step()
             fake_optimizer.zero_grad()
             device.sync()
-            error = (sample.detach() - window.target).square().mean()
+            real = diffusion.to_residual(window.target, noisy, teacher.residual_std)
+            error = (sample.detach() - real).square().mean()
             train.done(step, {"loss": fake_loss, "gradient": gradient.abs().mean(), "x0": error})
 
     ema.copy_to(student)
     with artifact.whole(student_path, accelerator) as folder:
         if accelerator.is_main_process:
+            one_step = replace(teacher.sampling, steps=1, guidance=1.0, temperature=1.0)
+            student.register_to_config(sampling=asdict(one_step))
             save_model(student, folder)
             train.publish(folder)
     accelerator.print(
@@ -127,13 +143,13 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
 
 def guided(
     model: Denoiser,
-    past: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    context: objective.Context,
     guidance: float,
     x_t: torch.Tensor,
     t: torch.Tensor,
 ) -> torch.Tensor:
     """A velocity with its context filled in, in float32."""
-    return guided_velocity(model, x_t, t, *past, guidance).float()
+    return guided_velocity(model, x_t, t, *context, guidance).float()
 
 
 def cli() -> None:

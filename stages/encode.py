@@ -4,7 +4,6 @@ import json
 import time
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -12,10 +11,9 @@ from pydantic import PositiveInt
 from tqdm import tqdm
 
 from gamengen import artifact, device
-from gamengen.autoencoder import Autoencoder, to_float
 from gamengen.episodes import Entry, Episodes, write_index
-from gamengen.errors import InputError
-from gamengen.latents import ROWS_PER_SHARD, LatentIndex, LatentWriter
+from gamengen.latents import ROWS_PER_SHARD, LatentIndex, LatentWriter, change_std
+from gamengen.model.autoencoder import Autoencoder, require_size, to_float
 from gamengen.stage import StageParams, run
 
 
@@ -23,7 +21,7 @@ class Params(StageParams):
     """How frames go through the encoder."""
 
     batch_size: PositiveInt  # frames at once, in each process
-    precision: Literal["fp32", "bf16"]
+    precision: device.Precision
 
 
 def main(params: Params, episodes_path: Path, autoencoder_path: Path, latents_path: Path) -> None:
@@ -31,7 +29,7 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path, latents_pa
     accelerator = device.start()
     episodes = Episodes(episodes_path)
     autoencoder = Autoencoder.load(autoencoder_path).to(accelerator.device)
-    require_size(autoencoder, autoencoder_path, episodes)
+    require_size(autoencoder.facts, autoencoder_path, episodes.game)
     shape = autoencoder.facts.latent_shape
     shares = [
         episodes.entries[r :: accelerator.num_processes] for r in range(accelerator.num_processes)
@@ -74,7 +72,12 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path, latents_pa
                 for rank, share in enumerate(shares)
                 for entry, start in zip(share, starts(share), strict=False)
             ]
-            index = LatentIndex(game=episodes.game, autoencoder=autoencoder.facts, entries=entries)
+            index = LatentIndex(
+                game=episodes.game,
+                autoencoder=autoencoder.facts,
+                entries=entries,
+                change_std=change_std(folder, entries),
+            )
             write_index(folder, index)
     accelerator.print(
         f"latents: {rows} frames of {shape} in this process, {(rows - done) / seconds:.0f} frames/s"
@@ -108,21 +111,10 @@ def encode(
     """Half-precision latents of some frames; the batch is filled up, so that shapes are static."""
     missing = params.batch_size - len(frames)
     filled = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
-    with device.autocast(where, params.precision):
+    with device.autocast(where, device.resolve(params.precision, where)):
         latents = autoencoder.encode(to_float(torch.from_numpy(filled)).to(where))
     device.sync()
     return latents[: len(frames)].cpu().half().numpy()
-
-
-def require_size(autoencoder: Autoencoder, folder: Path, episodes: Episodes) -> None:
-    """Raise InputError unless the autoencoder was made for frames of this size."""
-    theirs = (autoencoder.facts.height, autoencoder.facts.width)
-    ours = (episodes.game.height, episodes.game.width)
-    if theirs != ours:
-        raise InputError(
-            f"{folder}/autoencoder.json: made for frames of {theirs}, but {episodes.folder} has "
-            f"{ours}; make it again with: dvc repro autoencoder"
-        )
 
 
 def cli() -> None:

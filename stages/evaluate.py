@@ -6,13 +6,13 @@ from pydantic import PositiveInt
 
 from gamengen import artifact, device
 from gamengen import report as pages
-from gamengen.autoencoder import Autoencoder, require_same_encoder
-from gamengen.denoiser import load_denoiser, require_match
 from gamengen.episodes import Episodes
 from gamengen.latents import Latents
-from gamengen.metrics import fvd, jobs, model, plan, shards, summary
+from gamengen.metrics import enemies, fvd, jobs, model, plan, shards, summary
 from gamengen.metrics.heldout import Heldout
 from gamengen.metrics.picture import PictureDistance
+from gamengen.model.autoencoder import Autoencoder, require_same_encoder
+from gamengen.model.denoiser import load_denoiser, require_match
 from gamengen.stage import StageParams, run
 
 
@@ -21,8 +21,6 @@ class Params(StageParams):
 
     seed: int
     batch_size: PositiveInt
-    teacher: model.Guidance
-    student: model.Guidance
     lpips_vgg: bool  # LPIPS by VGG16 too
     teacher_forced: plan.TeacherForced
     autoregressive: plan.Autoregressive
@@ -52,23 +50,26 @@ def main(
     model.require_same_context(teacher, pupil, denoiser, student)
     one, many, held_down = params.teacher_forced, params.autoregressive, params.actions
     forced = [
-        model.student(pupil, params.student),
-        *model.teachers(teacher, params.teacher, one.teacher_steps),
+        model.student(pupil),
+        *model.teachers(teacher, one.teacher_steps),
     ]
     played = [
-        model.student(pupil, params.student.in_rollouts()),
-        *model.teachers(teacher, params.teacher.in_rollouts(), many.teacher_steps),
+        model.student(pupil),
+        *model.teachers(teacher, many.teacher_steps),
     ]
     held = Heldout(Episodes(episodes), encoded, autoencoder, teacher.context_frames, where)
     chosen = plan.make(held, one, many, held_down, params.fvd, params.batch_size, seed)
     i3d = fvd.open_i3d(params.fvd, where)
+    starts = {entry.id for batch in chosen.starts for entry, _ in batch}
+    recorded = [entry for entry in held.episodes.of("heldout") if entry.id in starts]
+    seen = enemies.sightings(held.episodes, recorded)
     distance = PictureDistance(where, params.lpips_vgg)
 
     resume = artifact.resume_folder(params, [episodes, latents, decoder, denoiser, student], report)
     tables = shards.run(
         [
             *jobs.one_frame_ahead(held, chosen, forced, distance, seed),
-            *jobs.rollouts(held, chosen, played, many.frames, distance, seed + 1),
+            *jobs.rollouts(held, chosen, played, many.frames, distance, seen, seed + 1),
             *jobs.features(held, chosen, played, i3d, seed + 2),
             *jobs.actions(held, chosen, played[0], held_down.frames, seed + 3),
         ],
@@ -83,6 +84,7 @@ def main(
             tables["teacher_forced"], forced_names, one.moving_below
         ),
         "autoregressive": summary.autoregressive(tables["rollouts"], played_names),
+        "enemies": summary.enemies(tables["rollouts"], played_names),
         **summary.fvd_distances(tables.get("fvd"), played_names),
         "actions": summary.actions(held, replays, held_down.recorded),
     }

@@ -1,24 +1,21 @@
-"""Stage 4: the denoiser, by teacher forcing on windows of real latents (§3.2)."""
+"""Stage 4: the denoiser, on windows of real latents and on its own predictions (§3.2)."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, Self
 
 import torch
 from pydantic import Field, PositiveInt, model_validator
 
-from gamengen import artifact, device, moves, objective, training
-from gamengen.autoencoder import Autoencoder, read_facts, require_same_encoder
+from gamengen import artifact, device, objective, training
 from gamengen.checkpoint import save_model
-from gamengen.denoiser import Denoiser, from_stable_diffusion, small_unet
-from gamengen.diffusion import Augmentation, NoiseSchedule
 from gamengen.errors import InputError
 from gamengen.latents import Latents, Window, Windows
 from gamengen.loader import Loader
-from gamengen.perceptual import DecodedDistance, PerceptualTerm, load_lpips
-from gamengen.prior import Prior, Reach
+from gamengen.model.autoencoder import read_facts, require_same_encoder
+from gamengen.model.denoiser import Denoiser, from_stable_diffusion, load_denoiser, warm_start
+from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling, require_fit
 from gamengen.stage import StageParams, run
-
-MOVED = 64  # frames to which the prior's maps are fitted
 
 
 class UNet(StageParams):
@@ -27,10 +24,9 @@ class UNet(StageParams):
     kind: Literal["small", "stable-diffusion"]
     source: str | None  # for stable-diffusion: hub name or folder
     widths: list[PositiveInt]  # one per resolution, from the latent's own downwards
-    layers: PositiveInt  # residual blocks per resolution
-    attention_dim: PositiveInt  # of an action token
+    blocks: PositiveInt  # residual blocks per resolution
     head_dim: PositiveInt
-    patch: PositiveInt  # cells along each side that it sees as one
+    embedding_dim: PositiveInt
 
 
 class Params(StageParams):
@@ -38,36 +34,34 @@ class Params(StageParams):
 
     context_frames: PositiveInt
     unet: UNet
-    actions_in_time: bool  # past actions join the time embedding, besides cross-attention
-    prior: Reach | None  # the network predicts only what the last frame, moved, does not tell
-    motion: float = Field(ge=0)  # weight of the likelihood of where the last frame's cells went
+    residual: bool  # diffuse the change since the last frame; the paper: the latent itself
     noise: NoiseSchedule
     augmentation: Augmentation
-    draws: objective.Choice
-    perceptual: PerceptualTerm  # of decoded predictions; weight 0 is the paper's
+    init: str | None  # folder of a denoiser to begin with; null: from scratch
+    objective: objective.Objective
+    sampling: Sampling  # of the finished denoiser, whoever uses it
     batch_size: PositiveInt  # over all processes
     microbatch_size: PositiveInt  # largest forward pass in one process
     schedule: training.Schedule
     optimizer: training.OptimizerParams
     ema_decay: float = Field(ge=0, lt=1)
-    precision: Literal["fp32", "bf16"]
+    precision: device.Precision
+    compile: bool
     gradient_checkpointing: bool
     seed: int
 
     @model_validator(mode="after")
-    def _some_rows_have_own_frames(self) -> Self:
-        size = min(self.microbatch_size, self.batch_size)
-        if self.draws.own_frames > 0 and self.draws.own_rows(size) == 0:
+    def _dropped_context_has_no_last_frame(self) -> Self:
+        if self.residual and self.augmentation.context_dropout > 0:
             raise ValueError(
-                f"draws.own_frames: {self.draws.own_frames}: of {size} rows at a time it is none: "
-                "raise it or microbatch_size, or set it to 0"
+                f"augmentation.context_dropout: {self.augmentation.context_dropout}: must be 0 "
+                "with residual: true, which is the change since a frame that would be dropped"
             )
         return self
 
     @model_validator(mode="after")
-    def _something_moves(self) -> Self:
-        if self.motion > 0 and self.prior is None:
-            raise ValueError(f"motion: {self.motion}: must be 0 where there is no prior to move")
+    def _can_be_sampled_so(self) -> Self:
+        require_fit(self.sampling, self.noise, self.augmentation, "sampling.")
         return self
 
 
@@ -77,28 +71,29 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     latents, facts = Latents(latents_path), read_facts(autoencoder_path)
     theirs = latents.autoencoder.encoder
     require_same_encoder(theirs, facts.encoder, latents_path, autoencoder_path)
-    resume = artifact.resume_folder(params, [latents_path, autoencoder_path], denoiser_path)
+    inputs = [latents_path, autoencoder_path, *([Path(params.init)] if params.init else [])]
+    resume = artifact.resume_folder(params, inputs, denoiser_path)
     torch.manual_seed(params.seed)
-    autoencoder = Autoencoder.load(autoencoder_path)
-    denoiser = build(params, latents, autoencoder).to(memory_format=torch.channels_last)
+    denoiser = build(params, latents).to(memory_format=torch.channels_last)
+    if params.init:
+        warm_start(denoiser, Path(params.init))
     if params.gradient_checkpointing:
-        denoiser.unet.enable_gradient_checkpointing()
+        denoiser.net.unet.enable_gradient_checkpointing()
     model, optimizer = accelerator.prepare(denoiser, params.optimizer.make(denoiser.parameters()))
     denoiser = accelerator.unwrap_model(model)
+    if params.compile:
+        denoiser.net.compile(dynamic=False)
+    precision = device.resolve(params.precision, accelerator.device)
+    accelerator.print(f"precision: {precision}")
     ema = training.Ema(denoiser, params.ema_decay)
-    distance = None
-    if params.perceptual.weight > 0:
-        lpips_net = load_lpips(params.perceptual.backbone)
-        distance = DecodedDistance(autoencoder, lpips_net)
-        distance.to(accelerator.device)
-    alpha_bars = denoiser.schedule.alpha_bars().to(accelerator.device)
-    windows = Windows(latents, "train", params.context_frames + params.draws.earlier)
-    rank, size = accelerator.process_index, share(params.batch_size, accelerator.num_processes)
+    windows = Windows(latents, "train", params.context_frames, params.objective.targets)
+    rank = accelerator.process_index
+    size = training.share(params.batch_size, accelerator.num_processes, "train")
 
-    def batch_at(step: int) -> tuple[Window, objective.Draws]:
+    def batch_at(step: int) -> tuple[Window, objective.RandomInputs]:
         window = windows.draw(size, params.seed, step, rank)
-        draws = objective.draw(window, denoiser, params.draws, params.seed, step, rank)
-        return window, draws
+        random = objective.draw(window, denoiser, params.objective, params.seed, step, rank)
+        return window, random
 
     parts = {"denoiser": denoiser, "optimizer": optimizer, "ema": ema.shadow}
     with training.Training(accelerator, resume, params.schedule, parts) as train:
@@ -106,38 +101,22 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
         for step, batch in loader:
             params.optimizer.set_rate(optimizer, step, params.schedule.steps)
             window = objective.to(batch[0], accelerator.device)
-            draws = objective.to(batch[1], accelerator.device)
-            totals: dict[str, torch.Tensor] = {}
+            random = objective.to(batch[1], accelerator.device)
+            targets = params.objective.targets_at(step, params.schedule.steps)
+            total = torch.zeros((), device=accelerator.device)
             for some in training.microbatches(size, params.microbatch_size):
-                rows = objective.rows(window, some), objective.rows(draws, some)
-                with device.autocast(accelerator.device, params.precision):
-                    seen = objective.own_last_frames(denoiser, rows[0], rows[1].start, params.draws)
-                # Apart from the above: autocast would keep weights cast where no gradient is.
-                with device.autocast(accelerator.device, params.precision):
-                    found = objective.denoised(
-                        model, denoiser, seen, rows[1], alpha_bars, params.motion > 0
-                    )
-                    losses = {"velocity": found.error}
-                    total = found.error
-                    if found.surprise is not None:
-                        losses["surprise"] = found.surprise
-                        total = total + params.motion * found.surprise
-                    if distance is not None:
-                        compared = params.perceptual.rows(len(found.x0), step, accelerator.device)
-                        pair = found.x0[compared], rows[0].target[compared]
-                        losses["lpips"] = distance(*pair).float().mean()
-                        total = total + params.perceptual.weight * losses["lpips"]
-                    losses = {"loss": total} | losses
-                part = len(found.x0) / size
-                accelerator.backward(losses["loss"] * part)
-                for name, value in losses.items():
-                    totals[name] = totals.get(name, 0.0) + value.detach() * part
+                rows = objective.rows(window, some), objective.rows(random, some)
+                part = len(rows[0].frames) / size / targets
+                with device.autocast(accelerator.device, precision):
+                    for loss in objective.window_losses(model, denoiser, *rows, targets):
+                        accelerator.backward(loss * part)
+                        total += loss.detach() * part
             accelerator.clip_grad_norm_(model.parameters(), params.optimizer.clip)
             optimizer.step()
             optimizer.zero_grad()
             ema.update(denoiser, step)
             device.sync()
-            train.done(step, totals)
+            train.done(step, {"loss": total})
 
     ema.copy_to(denoiser)
     with artifact.whole(denoiser_path, accelerator) as folder:
@@ -152,7 +131,7 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     )
 
 
-def build(params: Params, latents: Latents, autoencoder: Autoencoder) -> Denoiser:
+def build(params: Params, latents: Latents) -> Denoiser:
     """The denoiser before training."""
     facts = {
         "latent_shape": latents.autoencoder.latent_shape,
@@ -161,56 +140,34 @@ def build(params: Params, latents: Latents, autoencoder: Autoencoder) -> Denoise
         "autoencoder": latents.autoencoder.encoder,
         "schedule": params.noise.model_dump(),
         "augmentation": params.augmentation.model_dump(),
-        "actions_in_time": params.actions_in_time,
+        "sampling": asdict(params.sampling),
+        "residual_std": residual_std(params, latents),
     }
     unet = params.unet
     if unet.kind == "stable-diffusion":
         if unet.source is None:
             raise InputError("params.yaml: train.unet.source: null: name a hub model or a folder")
-        if params.prior:
-            raise InputError(
-                "params.yaml: train.prior: Stable Diffusion's U-Net has no outputs for one: null"
-            )
         return from_stable_diffusion(unet.source, **facts)
-    require_patches(unet, latents.autoencoder.latent_shape)
-    config = small_unet(unet.widths, unet.attention_dim, unet.layers, unet.head_dim)
-    prior = params.prior and Prior(reach=params.prior, **measure(params, latents))
-    made = Denoiser(network=config, patch=unet.patch, prior=prior and prior.model_dump(), **facts)
-    if params.prior and params.prior.parts > 1:
-        some = Windows(latents, "train", 1).draw(MOVED, params.seed, -2, 0)
-        made.maps.copy_(moves.fit(autoencoder, some.target, params.prior.parts))
-    return made
+    require_sides(unet, latents.autoencoder.latent_shape)
+    return Denoiser(network=unet.model_dump(exclude={"source"}), **facts)
 
 
-def require_patches(unet: UNet, latent_shape: tuple[int, int, int]) -> None:
-    """Raise InputError unless a latent divides into patches that the U-Net can halve."""
-    step = unet.patch * 2 ** (len(unet.widths) - 1)
+def residual_std(params: Params, latents: Latents) -> float | None:
+    """What residuals are divided by; a warm start keeps what its weights were trained with."""
+    if params.init:
+        return load_denoiser(Path(params.init)).residual_std
+    return latents.change_std if params.residual else None
+
+
+def require_sides(unet: UNet, latent_shape: tuple[int, int, int]) -> None:
+    """Raise InputError unless a latent can be halved at every resolution of the U-Net."""
+    step = 2 ** (len(unet.widths) - 1)
     _, height, width = latent_shape
     if height % step or width % step:
         raise InputError(
-            f"params.yaml: train.unet: patch {unet.patch} and {len(unet.widths)} widths need "
-            f"latents whose sides are multiples of {step}; they are {height} x {width}"
+            f"params.yaml: train.unet: {len(unet.widths)} widths need latents whose sides are "
+            f"multiples of {step}; they are {height} x {width}"
         )
-
-
-def measure(params: Params, latents: Latents) -> dict[str, list[float]]:
-    """Root mean square of each channel, and of its change in one frame, over training windows."""
-    window = Windows(latents, "train", 1).draw(512, params.seed, -1, 0)
-    parts = {"std": window.target, "change": window.target - window.context[:, -1]}
-    return {
-        k: part.square().mean((0, 2, 3)).sqrt().clamp_min(1e-3).tolist()
-        for k, part in parts.items()
-    }
-
-
-def share(batch_size: int, processes: int) -> int:
-    """Rows of the batch in each process. Raises InputError when it does not divide."""
-    if batch_size % processes:
-        raise InputError(
-            f"params.yaml: batch_size: {batch_size}: must be a multiple of the number of "
-            f"processes, {processes}"
-        )
-    return batch_size // processes
 
 
 def cli() -> None:

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from gamengen.autoencoder import Autoencoder, Facts, encoder_digest, to_float
 from gamengen.checkpoint import save_model
-from gamengen.denoiser import Denoiser, small_unet
 from gamengen.episodes import Entry, Episode, Episodes, EpisodeWriter, GameFacts, Index, write_index
-from gamengen.latents import LatentIndex, Latents, LatentWriter
-from gamengen.small_autoencoder import SmallAutoencoder
+from gamengen.latents import LatentIndex, Latents, LatentWriter, change_std
+from gamengen.model.autoencoder import Autoencoder, Facts, encoder_digest, to_float
+from gamengen.model.denoiser import Denoiser
+from gamengen.model.small_autoencoder import SmallAutoencoder
 
 ACTIONS = {
     "NOTHING": [0, 0, 0],
@@ -92,7 +92,7 @@ def make_autoencoder(folder: Path, height: int = 32, width: int = 48, seed: int 
     """An untrained autoencoder of four latent channels."""
     torch.manual_seed(seed)
     net = SmallAutoencoder(
-        latent_channels=4, fold=4, widths=(8,), encoder_blocks=1, decoder_blocks=1
+        latent_channels=4, unshuffle=4, widths=(8,), encoder_blocks=1, decoder_blocks=1
     )
     facts = Facts(
         kind="small",
@@ -122,7 +122,13 @@ def make_latents(folder: Path, episodes: Path, autoencoder: Path) -> Path:
         writer.write(row, latents.half().numpy(), recorded.actions(entry))
         entries.append(entry.model_copy(update={"store": "store-0", "start": row}))
         row += entry.length
-    write_index(folder, LatentIndex(game=recorded.game, autoencoder=net.facts, entries=entries))
+    index = LatentIndex(
+        game=recorded.game,
+        autoencoder=net.facts,
+        entries=entries,
+        change_std=change_std(folder, entries),
+    )
+    write_index(folder, index)
     return folder
 
 
@@ -137,21 +143,22 @@ def make_denoiser(
         "context_frames": context_frames,
         "game": encoded.game.model_dump(),
         "autoencoder": encoded.autoencoder.encoder,
-        "schedule": {
-            "timesteps": 100,
-            "beta_start": 0.00085,
-            "beta_end": 0.012,
-            "zero_terminal_snr": True,
+        "schedule": {"kind": "cosine", "timesteps": 100},
+        "augmentation": {
+            "max_level": 0.7,
+            "buckets": 4,
+            "clean_share": 0.3,
+            "context_dropout": 0.1,
         },
-        "augmentation": {"highest": 0.7, "buckets": 4, "clean_bucket": True},
-        "actions_in_time": True,
-        "patch": 2,
-        "prior": {
-            "reach": {"rows": 0, "columns": 1, "parts": 1, "by_actions": True},
-            "std": [1.0],
-            "change": [0.5],
+        "sampling": {"steps": 2},
+        "residual_std": encoded.change_std,
+        "network": {
+            "kind": "small",
+            "widths": [8, 16],
+            "blocks": 1,
+            "head_dim": 8,
+            "embedding_dim": 16,
         },
-        "network": small_unet([8, 16], attention_dim=16, layers=1, head_dim=8),
     }
     folder.mkdir(parents=True)
     save_model(Denoiser(**(told | facts)), folder)
@@ -163,6 +170,16 @@ def make_all(folder: Path, length: int = 40) -> list[Path]:
     episodes = make_episodes(folder / "episodes", length=length)
     decoder = make_autoencoder(folder / "decoder")
     latents = make_latents(folder / "latents", episodes, decoder)
-    denoiser = make_denoiser(folder / "denoiser", latents)
-    student = make_denoiser(folder / "student", latents, seed=1)
+    guided = {"steps": 2, "guidance": 1.5, "context_noise": 0.1, "temperature": 0.7}
+    denoiser = make_denoiser(folder / "denoiser", latents, sampling=guided)
+    student = make_denoiser(folder / "student", latents, seed=1, sampling={"steps": 1})
     return [episodes, latents, decoder, denoiser, student]
+
+
+def awake(denoiser: Denoiser, seed: int = 1) -> Denoiser:
+    """The denoiser with something in the layers that are zero before training."""
+    torch.manual_seed(seed)
+    for parameter in denoiser.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return denoiser

@@ -3,13 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from gamengen.denoiser import Denoiser
 from gamengen.engine import History, recorded_history
 from gamengen.episodes import Episodes
 from gamengen.weights import Weights, load_weights
-from tests.artifacts import make_autoencoder, make_denoiser, make_episodes, make_latents
+from tests.artifacts import awake, make_autoencoder, make_denoiser, make_episodes, make_latents
 
 HEIGHT, WIDTH = 40, 48  # the least that Stable-Baselines3 takes for a picture, and a grid apart
 
@@ -43,9 +40,3 @@ def open_playable(data: Path, frame: int = 12) -> Made:
     entry = episodes.of("heldout")[0]
     history = recorded_history(episodes, entry, frame, weights.teacher.context_frames)
     return Made(data, weights, history, frame)
-
-
-def awake(net: Denoiser, seed: int) -> None:
-    """Give the last layer, zero before training, something to say."""
-    torch.manual_seed(seed)
-    torch.nn.init.normal_(net.unet.conv_out.weight, std=0.1)

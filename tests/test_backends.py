@@ -61,7 +61,7 @@ def test_half_the_bits_are_close(playable: Made) -> None:
         assert ours.dtype == torch.float32
         torch.testing.assert_close(ours, theirs, atol=0.1, rtol=0.1)
     assert (shown.int() - pixels.int()).abs().max() <= 8
-    assert playable.weights.teacher.unet.dtype == torch.float32, "its own weights are kept"
+    assert playable.weights.teacher.dtype == torch.float32, "its own weights are kept"
 
 
 def test_int8_is_close_is_kept_and_its_loss_is_measured(
@@ -75,7 +75,7 @@ def test_int8_is_close_is_kept_and_its_loss_is_measured(
     found, shown = answers(playable, backend)
     for ours, theirs in zip(found, expected, strict=True):
         error = (ours - theirs).square().mean() / theirs.square().mean()
-        assert 0 < error < 0.05
+        assert 0 < error < 0.1, "of eight channels"
     assert (shown.float() - pixels.float()).abs().mean() < 8
 
     def no_more(*_: object) -> None:

@@ -7,14 +7,21 @@ import torch
 
 from gamengen import bench, full_size
 from gamengen.backends.eager import Eager
-from gamengen.denoiser import small_unet
 from gamengen.dream import Dream, defaults
 from gamengen.episodes import Episodes
 from gamengen.speed import play
 from gamengen.weights import load_weights
 from tests.dreams import Made
 
-SMALL_UNET = small_unet([8, 16], attention_dim=16, layers=1, head_dim=8)
+SMALL_UNET = {
+    "block_out_channels": [8, 16],
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+    "layers_per_block": 1,
+    "cross_attention_dim": 16,
+    "attention_head_dim": 2,
+    "norm_num_groups": 8,
+}
 SMALL_AUTOENCODER = full_size.AUTOENCODER | {
     "block_out_channels": [8, 8, 8, 8],
     "layers_per_block": 1,
@@ -26,7 +33,7 @@ def test_the_table_says_what_was_measured(
     playable_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "bench.json"
-    places = ["--data", str(playable_data), "--out", str(out)]
+    places = ["--model", str(playable_data), "--out", str(out)]
     short = ["--seconds", "0.1", "--no-full-size", "--steps", "1", "2"]
     told = bench.parse([*places, *short, "--backends", "eager", "xla", "openvino"])
     assert bench.main(told) == 0
@@ -41,7 +48,7 @@ def test_the_table_says_what_was_measured(
         ("openvino", 1),
         ("openvino", 2),
     ]
-    usual = defaults(load_weights(playable_data).teacher)
+    usual = defaults(load_weights(playable_data))
     assert rows[0]["settings"] == asdict(usual["student"])
     assert rows[1]["settings"] == asdict(replace(usual["teacher"], steps=2))
     for row in rows:
@@ -57,7 +64,7 @@ def test_the_papers_size_plays(playable: Made) -> None:
     """With narrow networks: the shapes are those of 64 frames at 320x256."""
     weights = full_size.full_size(playable.weights.teacher.game, SMALL_UNET, SMALL_AUTOENCODER)
     assert weights.teacher.latent_shape == (4, 32, 40)
-    assert weights.teacher.unet.config["in_channels"] == 4 * 65
+    assert weights.teacher.net.unet.config["in_channels"] == 4 * 65
     dream = Dream(weights, Eager(torch.device("cpu")))
     speed = play(dream, full_size.any_history(), seconds=0)
     assert speed.frames == 3
@@ -77,5 +84,5 @@ def test_a_slow_machine_skips_what_would_be_slower(
 def test_nothing_made_yet_is_an_error_that_names_the_remedy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bench.main(bench.parse(["--data", str(tmp_path)])) == 2
+    assert bench.main(bench.parse(["--model", str(tmp_path)])) == 2
     assert "make repro" in capsys.readouterr().err

@@ -5,20 +5,21 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from gamengen.denoiser import (
+from gamengen.errors import InputError
+from gamengen.latents import Latents
+from gamengen.model.denoiser import (
     Denoiser,
     drop_context,
     from_stable_diffusion,
     load_denoiser,
     require_match,
+    warm_start,
 )
-from gamengen.errors import InputError
-from gamengen.latents import Latents
-from gamengen.prior import moved
-from gamengen.sampler import Sampler, Sampling, guided_velocity
+from gamengen.model.diffusion import Sampling
+from gamengen.model.sampler import Sampler, guided_velocity
 from stages import decoder, distill, train
 from tests import tiny
-from tests.artifacts import make_autoencoder, make_denoiser
+from tests.artifacts import awake, make_autoencoder, make_denoiser
 
 
 def some_inputs(denoiser: Denoiser, batch: int = 2) -> dict[str, torch.Tensor]:
@@ -40,7 +41,8 @@ def stable_diffusion_facts(latents: Latents, **changes: Any) -> dict[str, Any]:
         "autoencoder": latents.autoencoder.encoder,
         "schedule": tiny.tiny_params({})["train"]["noise"],
         "augmentation": tiny.tiny_params({})["train"]["augmentation"],
-        "actions_in_time": False,
+        "residual_std": None,
+        "sampling": {"steps": 4},
     } | changes
 
 
@@ -71,13 +73,13 @@ def test_starting_from_stable_diffusion_the_frames_are_unseen_at_first(
     old = UNet2DConditionModel.from_pretrained(text_unet / "unet").eval()
     inputs = some_inputs(denoiser)
     t = torch.tensor([10, 900])
-    torch.nn.init.zeros_(denoiser.unet.class_embedding.weight)
+    torch.nn.init.zeros_(denoiser.net.unet.class_embedding.weight)
     with torch.no_grad():
-        tokens = denoiser.actions(inputs["actions"]) + denoiser.positions
+        tokens = denoiser.net.action(inputs["actions"]) + denoiser.net.position
         expected = old(inputs["x_t"], t, tokens).sample
         found = denoiser(inputs["x_t"], t, *list(inputs.values())[1:])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
-    assert denoiser.unet.conv_in.weight.shape[1] == 4 * (3 + 1)
+    assert denoiser.net.unet.conv_in.weight.shape[1] == 4 * (3 + 1)
 
 
 def test_a_unet_for_other_latents_is_refused(text_unet: Path, made: Path, tmp_path: Path) -> None:
@@ -88,76 +90,32 @@ def test_a_unet_for_other_latents_is_refused(text_unet: Path, made: Path, tmp_pa
         from_stable_diffusion(str(tmp_path / "nowhere"), **facts)
 
 
-def test_an_untrained_denoiser_predicts_its_prior(made: Path) -> None:
-    """Its last layer is zero: from pure noise, one step gives the last frame, hardly moved."""
+def test_an_untrained_denoiser_predicts_the_last_frame(made: Path) -> None:
+    """Its last layer is zero: from pure noise, one step changes nothing."""
     denoiser = load_denoiser(made / "denoiser")
-    prior = denoiser.prior
-    assert prior is not None
     inputs = some_inputs(denoiser)
     sampled = Sampler(denoiser, Sampling(steps=1)).next_latent(
         inputs["context"], inputs["actions"], inputs["x_t"]
     )
-    last = inputs["context"][:, -1]
-    still = prior.still()[:-1].view(1, -1, 1, 1).expand(len(last), -1, *last.shape[2:])
-    torch.testing.assert_close(sampled, moved(last, still, denoiser.maps, prior.reach))
+    torch.testing.assert_close(sampled, inputs["context"][:, -1])
 
 
-def test_past_actions_move_a_column_as_a_whole(made: Path) -> None:
-    """To another place for other actions: a network whose last layer is zero sees nothing else."""
-    denoiser = load_denoiser(made / "denoiser")
-    torch.manual_seed(1)
-    torch.nn.init.normal_(denoiser.motion.out.weight)
-    inputs = some_inputs(denoiser)
-    last = inputs["context"][:, -1] = torch.randn_like(inputs["x_t"][..., :1, :])
-    sampler = Sampler(denoiser, Sampling(steps=1))
-    rest = inputs["context"], inputs["actions"], inputs["x_t"]
-    moved_as_told = sampler.next_latent(*rest)
-    assert (moved_as_told - last).abs().max() > 0.1
-    torch.testing.assert_close(moved_as_told, moved_as_told[..., :1, :].expand_as(moved_as_told))
-    otherwise = sampler.next_latent(rest[0], (rest[1] + 1) % 3, rest[2])
-    assert (moved_as_told - otherwise).abs().max() > 0.1
-
-
-def test_patches_are_told_apart(made: Path) -> None:
-    """Cells of one patch have channels of their own, on the way in and on the way out."""
-    denoiser = awake(made / "denoiser")
-    inputs = some_inputs(denoiser, batch=1)
-    t = torch.tensor([50])
-    with torch.no_grad():
-        before = denoiser(inputs["x_t"], t, *list(inputs.values())[1:])
-        changes = []
-        for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            x_t = inputs["x_t"].clone()
-            x_t[:, :, 4 + y, 4 + x] += 1
-            changes.append(denoiser(x_t, t, *list(inputs.values())[1:]) - before)
-    for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        assert torch.stack([change[..., 4 + y, 4 + x] for change in changes]).std(0).min() > 0
-
-
-def test_latents_that_do_not_divide_into_patches_are_refused(made: Path, tmp_path: Path) -> None:
-    settings = tiny.params(train.Params, "train")
-    wide = settings.model_copy(update={"unet": settings.unet.model_copy(update={"patch": 3})})
-    with pytest.raises(InputError, match=r"train\.unet: patch 3 .* multiples of 6; .* 8 x 12"):
-        train.main(wide, made / "latents", made / "autoencoder", tmp_path / "out")
-
-
-def test_stable_diffusion_takes_no_prior(made: Path, text_unet: Path, tmp_path: Path) -> None:
-    source = {"kind": "stable-diffusion", "source": str(text_unet)}
-    settings = tiny.params(train.Params, "train", unet=source)
-    with pytest.raises(InputError, match=r"train\.prior: .*null"):
+def test_latents_that_cannot_be_halved_at_every_resolution_are_refused(
+    made: Path, tmp_path: Path
+) -> None:
+    settings = tiny.params(train.Params, "train", unet={"widths": [8, 8, 8, 8, 8]})
+    with pytest.raises(InputError, match=r"train\.unet: 5 widths .* multiples of 16; .* 8 x 12"):
         train.main(settings, made / "latents", made / "autoencoder", tmp_path / "out")
 
 
-def awake(folder: Path) -> Denoiser:
-    """The denoiser with a last layer that is not zero."""
-    denoiser = load_denoiser(folder)
-    torch.manual_seed(1)
-    torch.nn.init.normal_(denoiser.unet.conv_out.weight, std=0.1)
-    return denoiser
+def test_a_residual_to_a_dropped_frame_is_refused() -> None:
+    given = tiny.tiny_params({"train": {"augmentation": {"context_dropout": 0.1}}})["train"]
+    with pytest.raises(ValueError, match=r"augmentation\.context_dropout: 0\.1: must be 0"):
+        train.Params.model_validate(given)
 
 
 def test_every_past_frame_and_action_reaches_the_prediction(made: Path) -> None:
-    denoiser = awake(made / "denoiser")
+    denoiser = awake(load_denoiser(made / "denoiser"))
     inputs = some_inputs(denoiser, batch=1)
     t = torch.tensor([50])
     with torch.no_grad():
@@ -172,7 +130,7 @@ def test_every_past_frame_and_action_reaches_the_prediction(made: Path) -> None:
 
 
 def test_guidance_is_linear_and_weight_one_is_none(made: Path) -> None:
-    denoiser = awake(made / "denoiser")
+    denoiser = awake(load_denoiser(made / "denoiser"))
     inputs = some_inputs(denoiser)
 
     def velocity(guidance: float) -> torch.Tensor:
@@ -202,7 +160,7 @@ def test_dropped_context_is_zeros_of_a_class_of_its_own() -> None:
 
 
 def test_rollout_feeds_its_own_frames_back_with_the_actions_that_led_to_them(made: Path) -> None:
-    denoiser = awake(made / "denoiser")
+    denoiser = awake(load_denoiser(made / "denoiser"))
     inputs = some_inputs(denoiser, batch=1)
     sampler = Sampler(denoiser, Sampling(steps=2))
     actions = torch.tensor([[1, 2]])
@@ -256,3 +214,36 @@ def test_training_refuses_the_decoder_of_other_latents(made: Path, tmp_path: Pat
     settings = tiny.params(train.Params, "train")
     with pytest.raises(InputError, match="dvc repro encode"):
         train.main(settings, made / "latents", other, tmp_path / "out")
+
+
+def test_a_warm_start_keeps_known_actions_and_gives_new_ones_a_row(
+    made: Path, tmp_path: Path
+) -> None:
+    source = load_denoiser(make_denoiser(tmp_path / "source", made / "latents", seed=5))
+    game = source.game.model_dump()
+    game["action_names"] = ["JUMP", "NOTHING", "TURN_RIGHT", "ATTACK"]
+    ours = load_denoiser(make_denoiser(tmp_path / "ours", made / "latents", seed=6, game=game))
+    before = ours.net.action.weight.detach().clone().unflatten(0, (3, 5))
+    warm_start(ours, tmp_path / "source")
+    rows = ours.net.action.weight.unflatten(0, (3, 5))
+    theirs = source.net.action.weight.unflatten(0, (3, 5))
+    assert torch.equal(rows[:, 0], before[:, 0])
+    for ours_at, theirs_at in ((1, 0), (2, 2), (3, 3), (4, 4)):
+        assert torch.equal(rows[:, ours_at], theirs[:, theirs_at])
+    assert torch.equal(ours.net.unet.conv_in.weight, source.net.unet.conv_in.weight)
+
+
+def test_a_warm_start_from_another_network_is_refused(made: Path, tmp_path: Path) -> None:
+    make_denoiser(tmp_path / "longer", made / "latents", context_frames=4)
+    settings = tiny.params(train.Params, "train", init=str(tmp_path / "longer"))
+    with pytest.raises(InputError, match=r"train\.init: .*context_frames is 4, but must be 3"):
+        train.main(settings, made / "latents", made / "autoencoder", tmp_path / "out")
+
+
+def test_a_warm_start_trains_on(made: Path, tmp_path: Path) -> None:
+    told = tiny.tiny_params({})["train"]
+    facts = {"schedule": told["noise"], "augmentation": told["augmentation"]}
+    make_denoiser(tmp_path / "source", made / "latents", residual_std=0.123, **facts)
+    settings = tiny.params(train.Params, "train", init=str(tmp_path / "source"))
+    train.main(settings, made / "latents", made / "autoencoder", tmp_path / "out")
+    assert load_denoiser(tmp_path / "out").residual_std == 0.123

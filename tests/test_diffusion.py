@@ -2,17 +2,12 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from gamengen import diffusion
-from gamengen.diffusion import Augmentation, NoiseSchedule
+from gamengen.model import diffusion
+from gamengen.model.diffusion import Augmentation, NoiseSchedule
 
 
 def schedule(zero_snr: bool) -> NoiseSchedule:
-    return NoiseSchedule(
-        timesteps=1000,
-        beta_start=0.00085,
-        beta_end=0.012,
-        zero_terminal_snr=zero_snr,
-    )
+    return NoiseSchedule(kind="zero-snr" if zero_snr else "scaled-linear", timesteps=1000)
 
 
 def reference(zero_snr: bool) -> DDIMScheduler:
@@ -37,15 +32,15 @@ def test_alpha_bars_are_stable_diffusions(zero_snr: bool) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 8, 50])
-def test_visited_timesteps_are_diffusers(steps: int) -> None:
+def test_sampling_timesteps_are_diffusers(steps: int) -> None:
     theirs = reference(False)
     theirs.set_timesteps(steps)
-    assert schedule(False).visits(steps) == theirs.timesteps.tolist()
+    assert schedule(False).sampling_timesteps(steps) == theirs.timesteps.tolist()
 
 
 def test_too_many_steps_is_refused() -> None:
     with pytest.raises(ValueError, match="steps: 1001"):
-        schedule(True).visits(1001)
+        schedule(True).sampling_timesteps(1001)
 
 
 def test_velocity_and_its_inverses() -> None:
@@ -65,8 +60,8 @@ def test_ddim_is_diffusers_ddim(zero_snr: bool) -> None:
     theirs.set_timesteps(4)
     alpha_bars = ours.alpha_bars()
     x = y = torch.randn(1, 4, 6, 6)
-    visits = ours.visits(4)
-    for i, t in enumerate(visits):
+    timesteps = ours.sampling_timesteps(4)
+    for i, t in enumerate(timesteps):
         v = torch.tanh(x) * (1 + t / 1000)
         w = torch.tanh(y) * (1 + t / 1000)
         now = alpha_bars[t : t + 1]
@@ -74,7 +69,7 @@ def test_ddim_is_diffusers_ddim(zero_snr: bool) -> None:
         then = t - 1000 // 4
         x0, eps = diffusion.x0_from(v, x, now), diffusion.eps_from(v, x, now)
         following = alpha_bars[then : then + 1] if then >= 0 else torch.ones(1)
-        assert i == len(visits) - 1 or then == visits[i + 1]
+        assert i == len(timesteps) - 1 or then == timesteps[i + 1]
         x = diffusion.ddim_step(x0, eps, following)
         y = theirs.step(w, t, y).prev_sample
         torch.testing.assert_close(x, y, atol=1e-4, rtol=1e-4)
@@ -82,8 +77,8 @@ def test_ddim_is_diffusers_ddim(zero_snr: bool) -> None:
 
 def test_buckets_of_noise_levels() -> None:
     level = torch.tensor([0.0, 1e-4, 0.0699, 0.0701, 0.35, 0.6999, 0.7])
-    shared = Augmentation(highest=0.7, buckets=10, clean_bucket=False)
-    own = Augmentation(highest=0.7, buckets=10, clean_bucket=True)
+    shared = Augmentation(max_level=0.7, buckets=10, clean_share=0.0, context_dropout=0.1)
+    own = Augmentation(max_level=0.7, buckets=10, clean_share=0.5, context_dropout=0.1)
     assert shared.bucket(level).tolist() == [0, 0, 0, 1, 5, 9, 9]
     assert own.bucket(level).tolist() == [0, 1, 1, 2, 6, 10, 10]
     assert (shared.embeddings, own.embeddings) == (10, 11)
@@ -91,7 +86,7 @@ def test_buckets_of_noise_levels() -> None:
 
 def test_augmentation_adds_noise_of_the_level_asked_for() -> None:
     torch.manual_seed(0)
-    augmentation = Augmentation(highest=0.7, buckets=10, clean_bucket=True)
+    augmentation = Augmentation(max_level=0.7, buckets=10, clean_share=0.5, context_dropout=0.1)
     context, eps = torch.ones(2, 8, 4, 32, 32), torch.randn(2, 8, 4, 32, 32)
     noised = augmentation.apply(context, eps, torch.tensor([0.0, 0.5]))
     assert torch.equal(noised[0], context[0])
@@ -99,38 +94,52 @@ def test_augmentation_adds_noise_of_the_level_asked_for() -> None:
     assert float(noised[1].mean()) == pytest.approx(1.0, abs=0.02)
 
 
-def test_expected_velocity_is_the_posterior_mean() -> None:
-    """Against the conditional expectations of x0 and eps for a Gaussian x0."""
+def test_the_cosine_schedule_ends_in_noise_and_halves_in_the_middle() -> None:
+    """``alpha_bar = cos^2``: noise over signal is the tangent of the time."""
+    alpha_bars = NoiseSchedule(kind="cosine", timesteps=1000).alpha_bars().double()
+    assert alpha_bars[-1] == 0
+    assert float(alpha_bars[499]) == pytest.approx(0.5)
+    time = torch.arange(1, 1000, dtype=torch.float64) / 1000
+    sigma = ((1 - alpha_bars[:-1]) / alpha_bars[:-1]).sqrt()
+    torch.testing.assert_close(sigma, (time * torch.pi / 2).tan(), atol=1e-5, rtol=1e-3)
+
+
+def test_residuals_are_undone_and_latents_stay_as_they_are_without() -> None:
     torch.manual_seed(0)
-    x_t, mean = torch.randn(2, 4, 2, 3, 3, dtype=torch.float64)
-    alpha_bar = torch.tensor([0.0, 0.3, 0.9, 0.999], dtype=torch.float64)
-    variance = torch.tensor([0.2, 1.0, 0.5, 0.1], dtype=torch.float64)
-    ab, var = diffusion.over(alpha_bar, x_t), diffusion.over(variance, x_t)
-    d = ab * var + 1 - ab
-    x0 = mean + ab.sqrt() * var / d * (x_t - ab.sqrt() * mean)
-    eps = (1 - ab).sqrt() / d * (x_t - ab.sqrt() * mean)
-    expected, deviation = diffusion.gaussian_velocity(x_t, mean, var, alpha_bar)
-    torch.testing.assert_close(expected, ab.sqrt() * eps - (1 - ab).sqrt() * x0)
-    # Given x_t, v = (sqrt(ab) x_t - x0) / sqrt(1 - ab): its deviation is x0's over that root.
-    posterior = (var * (1 - ab) / d).sqrt() / (1 - ab).sqrt()
-    torch.testing.assert_close(deviation, posterior)
+    x0, context = torch.randn(2, 4, 3, 3), torch.randn(2, 5, 4, 3, 3)
+    residual = diffusion.to_residual(x0, context, 0.5)
+    torch.testing.assert_close(residual, (x0 - context[:, -1]) / 0.5)
+    torch.testing.assert_close(diffusion.from_residual(residual, context, 0.5), x0)
+    assert diffusion.to_residual(x0, context, None) is x0
+    assert diffusion.from_residual(x0, context, None) is x0
 
 
-def test_levels_of_embeddings_are_the_middles_of_their_buckets() -> None:
-    own = Augmentation(highest=0.4, buckets=4, clean_bucket=True)
-    torch.testing.assert_close(own.levels(), torch.tensor([0.0, 0.05, 0.15, 0.25, 0.35]))
-    assert own.bucket(own.levels()).tolist() == [0, 1, 2, 3, 4]
+def test_the_velocity_of_a_residual_is_edms_preconditioning() -> None:
+    """``D = c_skip x + c_out F`` of Karras et al. 2022, table 1, around the last frame."""
+    torch.manual_seed(0)
+    std, sigma = 0.4, torch.tensor([0.05, 0.4, 6.0], dtype=torch.float64)
+    context, v = torch.randn(3, 1, 2, 4, 4).double(), torch.randn(3, 2, 4, 4).double()
+    x = torch.randn(3, 2, 4, 4).double()  # x0 + sigma noise, in latents
+    s = diffusion.append_dims(sigma, x)
+    c_skip = std**2 / (s**2 + std**2)
+    c_out = s * std / (s**2 + std**2).sqrt()
+    last = context[:, -1]
+    expected = last + c_skip * (x - last) - c_out * v  # v-prediction has the other sign
+
+    alpha_bar = 1 / (1 + (sigma / std) ** 2)
+    x_t = diffusion.append_dims(alpha_bar, x).sqrt() * (x - last) / std
+    residual = diffusion.x0_from(v, x_t, alpha_bar)
+    torch.testing.assert_close(diffusion.from_residual(residual, context, std), expected)
 
 
-@pytest.mark.parametrize("clean", [False, True])
-def test_every_noise_embedding_is_trained_alike(clean: bool) -> None:
+@pytest.mark.parametrize("clean", [0.0, 0.3])
+def test_every_noise_embedding_is_trained(clean: float) -> None:
     """An embedding that training never draws would be noise at play."""
     torch.manual_seed(0)
-    augmentation = Augmentation(highest=0.3, buckets=10, clean_bucket=clean)
+    augmentation = Augmentation(max_level=0.3, buckets=10, clean_share=clean, context_dropout=0.1)
     level = augmentation.draw(*torch.rand(2, 100_000))
     assert level.min() >= 0
     assert level.max() <= 0.3
     shares = torch.bincount(augmentation.bucket(level), minlength=augmentation.embeddings) / 1e5
-    torch.testing.assert_close(
-        shares, torch.full_like(shares, 1 / augmentation.embeddings), atol=0.005, rtol=0
-    )
+    expected = [clean, *[(1 - clean) / 10] * 10] if clean else [0.1] * 10
+    torch.testing.assert_close(shares, torch.tensor(expected), atol=0.005, rtol=0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gamengen import diffusion, distillation
+from gamengen.model import diffusion, distillation
 
 TIMESTEPS = 100
 
@@ -15,7 +15,7 @@ def alpha_bars() -> Tensor:
 
 def gaussian_velocity(mean: float, std: float, x_t: Tensor, alpha_bar: Tensor) -> Tensor:
     """The optimal velocity for data N(mean, std^2): the conditional expectation of v."""
-    ab = diffusion.over(alpha_bar, x_t)
+    ab = diffusion.append_dims(alpha_bar, x_t)
     variance = ab * std**2 + 1 - ab
     centred = x_t - ab.sqrt() * mean
     eps = (1 - ab).sqrt() * centred / variance
@@ -62,7 +62,7 @@ def test_weight_turns_the_difference_of_noises_into_one_of_clean_latents() -> No
     ab = torch.tensor([0.2, 0.8], dtype=torch.float64)
     x_t, v_real, v_fake, sample = torch.randn(4, 2, 3, 4, 4, dtype=torch.float64)
     x0_real, x0_fake = (diffusion.x0_from(v, x_t, ab) for v in (v_real, v_fake))
-    weight = diffusion.over(distillation.matching_weight(sample, x0_real, ab), sample)
+    weight = diffusion.append_dims(distillation.matching_weight(sample, x0_real, ab), sample)
     weighted = weight * distillation.score_difference(v_real, v_fake, x_t, ab)
     error = (sample - x0_real).abs().mean((1, 2, 3), keepdim=True)
     torch.testing.assert_close(weighted, (x0_fake - x0_real) / error)
@@ -95,7 +95,7 @@ def test_student_learns_the_teachers_distribution() -> None:
 
     def velocity(x_t: Tensor, t: Tensor) -> Tensor:
         std = fake.log_std.exp()
-        ab = diffusion.over(bars[t], x_t)
+        ab = diffusion.append_dims(bars[t], x_t)
         variance = ab * std**2 + 1 - ab
         centred = x_t - ab.sqrt() * fake.mean
         eps = (1 - ab).sqrt() * centred / variance

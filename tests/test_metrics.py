@@ -11,17 +11,18 @@ import pytest
 import torch
 from torchmetrics.image import PeakSignalNoiseRatio
 
-from gamengen.autoencoder import Autoencoder, to_float, to_uint8
-from gamengen.denoiser import load_denoiser
 from gamengen.episodes import Entry, Episodes
 from gamengen.errors import InputError
 from gamengen.latents import Latents
 from gamengen.metrics import autoregressive, obedience, shards, summary, teacher_forced
 from gamengen.metrics.estimate import estimate, student_975
 from gamengen.metrics.heldout import Heldout, batches, sample_starts, sample_targets
-from gamengen.metrics.model import Guidance, Model, Progress, teachers
+from gamengen.metrics.model import Model, Progress, student, teachers
 from gamengen.metrics.picture import PSNR_LIMIT, PictureDistance, psnr
-from gamengen.sampler import Sampler, Sampling
+from gamengen.model.autoencoder import Autoencoder, to_float, to_uint8
+from gamengen.model.denoiser import load_denoiser
+from gamengen.model.diffusion import Sampling
+from gamengen.model.sampler import Sampler
 from tests.artifacts import SHIFT, make_all, make_episodes, play
 
 CPU = torch.device("cpu")
@@ -45,11 +46,14 @@ def models(paths: list[Path]) -> list[Model]:
 
 
 def test_models_are_sampled_as_asked(paths: list[Path]) -> None:
-    asked = Guidance(guidance=1.5, temperature=0.7, context_noise=0.1, rollout_noise=0.2)
-    (forced,) = teachers(load_denoiser(paths[3]), asked, [4])
-    (played,) = teachers(load_denoiser(paths[3]), asked.in_rollouts(), [4])
-    assert forced.sampler.sampling == Sampling(4, 1.5, context_noise=0.1, temperature=0.7)
-    assert played.sampler.sampling == Sampling(4, 1.5, context_noise=0.2, temperature=0.7)
+    """As their folders say, but for the number of steps."""
+    net = load_denoiser(paths[3])
+    net.sampling = Sampling(2, 1.5, context_noise=0.1, temperature=0.7)
+    (four,) = teachers(net, [4])
+    assert four.sampler.sampling == Sampling(4, 1.5, context_noise=0.1, temperature=0.7)
+    assert student(net).sampler.sampling == net.sampling
+    with pytest.raises(InputError, match=r"teacher_steps: \[1, 101\]: the denoiser has 100"):
+        teachers(net, [1, 101])
 
 
 def silent(passes: int) -> None:

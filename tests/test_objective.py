@@ -1,78 +1,116 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
-from gamengen.denoiser import load_denoiser
-from gamengen.latents import Latents, Windows
-from gamengen.objective import Choice, own_last_frames
-from gamengen.sampler import Past, Sampler, Sampling
-from stages import train
-from tests import tiny
+from gamengen import objective
+from gamengen.latents import Latents, Window, Windows
+from gamengen.model import diffusion
+from gamengen.model.denoiser import Denoiser, load_denoiser
+from gamengen.model.diffusion import Sampling
+from gamengen.model.sampler import Sampler
+from gamengen.objective import Objective, RandomInputs
+from tests.artifacts import awake
+
+TARGETS = 3
+OBJECTIVE = Objective(targets=TARGETS, single_target_share=0.25, terminal_share=1.0)
 
 
-@pytest.mark.parametrize("in_a_row", [1, 2, 4])
-def test_own_frames_are_those_that_a_rollout_makes(made: Path, in_a_row: int) -> None:
-    """In one step, from real frames; more in a row than the context holds are none too many."""
-    torch.manual_seed(0)
-    denoiser = load_denoiser(made / "denoiser").eval()
-    torch.nn.init.normal_(denoiser.unet.conv_out.weight)  # it starts at zero
-    length, choice = denoiser.context_frames, half_own(in_a_row)
-    assert choice.earlier == in_a_row
-    windows = Windows(Latents(made / "latents"), "train", length + in_a_row)
-    entry = max(windows.entries, key=lambda entry: entry.length)
-    longer = windows.read([(entry, frame) for frame in range(20, 24)])
-    real, start = longer.context.clone(), torch.randn_like(longer.target)
-    seen = own_last_frames(denoiser, longer, start, choice)
+class Spy(nn.Module):
+    """Remembers what a denoiser was asked."""
 
-    past = Past(real[:2, :length], longer.actions[:2, :length])
+    def __init__(self, denoiser: Denoiser) -> None:
+        super().__init__()
+        self.denoiser, self.asked = denoiser, list[Any]()
+
+    def forward(self, x_t: Tensor, t: Tensor, context: Tensor, *rest: Tensor) -> Tensor:
+        self.asked.append((context, *rest))
+        return self.denoiser(x_t, t, context, *rest)
+
+
+@pytest.fixture
+def denoiser(made: Path) -> Denoiser:
+    found = awake(load_denoiser(made / "denoiser"))
+    found.augmentation = found.augmentation.model_copy(update={"context_dropout": 0.0})
+    return found
+
+
+def drawn(made: Path, denoiser: Denoiser) -> tuple[Window, RandomInputs]:
+    windows = Windows(Latents(made / "latents"), "train", denoiser.context_frames, TARGETS)
+    window = windows.draw(4, 0, 0, 0)
+    return window, objective.draw(window, denoiser, OBJECTIVE, 0, 0, 0)
+
+
+def test_later_targets_see_what_the_sampler_would_have_made(made: Path, denoiser: Denoiser) -> None:
+    """Predicted from pure noise and a clean context, a prediction is a sample in one step."""
+    window, random = drawn(made, denoiser)
+    random.level.zero_()
+    spy, length = Spy(denoiser), denoiser.context_frames
+    with torch.no_grad():
+        losses = list(objective.window_losses(spy, denoiser, window, random, TARGETS))
+    assert len(losses) == TARGETS
     sampler = Sampler(denoiser, Sampling(steps=1))
-    expected = real[:2]
-    for made_before in range(in_a_row):
-        at = length + made_before
-        past.act(longer.actions[:2, at - 1])
-        noise = start.roll(in_a_row - 1 - made_before, 0)[:2]
-        expected[:, at] = sampler.next_latent(past.context, past.actions, noise)
-        past.push(expected[:, at])
-    torch.testing.assert_close(seen.context[:2], expected[:, -length:])
-    made_frames = expected[:, -in_a_row:] - longer.context[:2, -in_a_row:]
-    assert (made_frames.abs().flatten(2).amax(2) > 0.1).all()
-
-    assert torch.equal(seen.context[2:], longer.context[2:, -length:])
-    assert torch.equal(seen.actions, longer.actions[:, -length:])
-    assert torch.equal(seen.target, longer.target)
+    context = window.frames[:, :length]
+    for n in range(TARGETS):
+        seen, actions, _ = spy.asked[n]
+        torch.testing.assert_close(seen, context)
+        assert torch.equal(actions, window.actions[:, n : n + length])
+        latent = sampler.next_latent(context, actions, random.eps[:, n])
+        residual = (window.frames[:, length + n] - context[:, -1]) / denoiser.residual_std
+        error = (latent - context[:, -1]) / denoiser.residual_std - residual
+        torch.testing.assert_close(losses[n], error.square().mean())
+        context = torch.cat([context[:, 1:], latent[:, None]], 1)
 
 
-def test_an_episodes_first_frame_stays_real(made: Path) -> None:
-    denoiser = load_denoiser(made / "denoiser").eval()
-    torch.nn.init.normal_(denoiser.unet.conv_out.weight)
-    windows = Windows(Latents(made / "latents"), "train", denoiser.context_frames + 2)
-    longer = windows.read([(windows.entries[0], 2)] * 2)
-    seen = own_last_frames(denoiser, longer, torch.randn_like(longer.target), half_own(2))
-    assert torch.equal(seen.context[0, :-1], longer.context[0, -denoiser.context_frames : -1])
-    assert not torch.equal(seen.context[0, -1], longer.context[0, -1])
+def test_no_gradient_reaches_an_earlier_prediction(made: Path, denoiser: Denoiser) -> None:
+    window, random = drawn(made, denoiser)
+    *_, last = objective.window_losses(denoiser, denoiser, window, random, 2)
+    (alone,) = torch.autograd.grad(last, [denoiser.net.unet.conv_out.weight])
+    contexts = Spy(denoiser)
+    list(objective.window_losses(contexts, denoiser, window, random, 2))
+    context, actions, level_class = (part.detach() for part in contexts.asked[1])
+    residual = diffusion.to_residual(
+        window.frames[:, denoiser.context_frames + 1], context, denoiser.residual_std
+    )
+    loss, _ = objective.velocity_loss(
+        denoiser,
+        residual,
+        (context, actions, level_class),
+        random.t[:, 1],
+        random.eps[:, 1],
+        denoiser.alpha_bars,
+    )
+    (expected,) = torch.autograd.grad(loss, [denoiser.net.unet.conv_out.weight])
+    torch.testing.assert_close(alone, expected)
 
 
-def half_own(in_a_row: int) -> Choice:
-    return Choice(context_dropout=0.1, timestep_bias=1.0, own_frames=0.5, own_in_a_row=in_a_row)
+def test_noise_on_the_context_is_that_of_its_frame_and_told_to_the_denoiser(
+    made: Path, denoiser: Denoiser
+) -> None:
+    window, random = drawn(made, denoiser)
+    random.level.fill_(0.5)
+    spy, length = Spy(denoiser), denoiser.context_frames
+    with torch.no_grad():
+        list(objective.window_losses(spy, denoiser, window, random, 2))
+    (first, _, classes), (second, _, _) = spy.asked
+    noise = first - window.frames[:, :length]
+    torch.testing.assert_close(noise, 0.5 * random.context_eps[:, :length])
+    torch.testing.assert_close(second[:, :-1], first[:, 1:])
+    assert torch.equal(classes, denoiser.augmentation.bucket(random.level))
 
 
-def test_without_own_frames_a_window_is_as_it_was_read(made: Path) -> None:
-    denoiser = load_denoiser(made / "denoiser")
-    window = Windows(Latents(made / "latents"), "train", denoiser.context_frames).draw(4, 0, 0, 0)
-    none = half_own(2).model_copy(update={"own_frames": 0.0})
-    assert none.earlier == 0
-    seen = own_last_frames(denoiser, window, torch.randn_like(window.target), none)
-    assert torch.equal(seen.context, window.context)
-    assert torch.equal(seen.actions, window.actions)
+def test_a_share_of_rows_starts_where_samplers_do(made: Path, denoiser: Denoiser) -> None:
+    windows = Windows(Latents(made / "latents"), "train", denoiser.context_frames, TARGETS)
+    window = windows.draw(256, 0, 0, 0)
+    some = OBJECTIVE.model_copy(update={"terminal_share": 0.35})
+    last = denoiser.schedule.timesteps - 1
+    drawn = objective.draw(window, denoiser, some, 0, 0, 0)
+    assert float((drawn.t == last).float().mean()) == pytest.approx(0.35, abs=0.06)
+    assert len(drawn.t.unique()) > 90
+    assert (objective.draw(window, denoiser, OBJECTIVE, 0, 0, 0).t == last).all()
 
 
-def test_own_frames_in_no_row_are_refused() -> None:
-    given = tiny.params(train.Params, "train").model_dump()
-    given["draws"]["own_frames"], given["microbatch_size"] = 0.5, 1
-    with pytest.raises(
-        ValueError, match=r"draws\.own_frames: 0\.5: of 1 rows at a time it is none"
-    ):
-        train.Params.model_validate(given)
-    given["draws"]["own_frames"] = 0.0
-    train.Params.model_validate(given)
+def test_training_begins_with_one_target() -> None:
+    assert [OBJECTIVE.targets_at(step, 8) for step in range(8)] == [1, 1, 3, 3, 3, 3, 3, 3]

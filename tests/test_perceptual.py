@@ -11,15 +11,13 @@ import torch
 from torch import nn
 
 from gamengen import perceptual
-from gamengen.autoencoder import Autoencoder
 from gamengen.errors import InputError
 from gamengen.perceptual import (
-    DecodedDistance,
+    PerceptualLoss,
     PerceptualTerm,
     load_lpips,
     perceptual_distance,
 )
-from tests.artifacts import make_autoencoder
 
 CPU = torch.device("cpu")
 
@@ -83,34 +81,37 @@ def test_values_are_those_of_the_published_implementation(net: nn.Module) -> Non
     assert np.allclose(perceptual_distance(net, a, b), total, atol=1e-5)
 
 
-def test_decoded_latents_are_compared_as_pictures(net: nn.Module, tmp_path: Path) -> None:
-    """Its gradient reaches the prediction alone: neither the decoder nor the real latent."""
-    autoencoder = Autoencoder.load(make_autoencoder(tmp_path / "autoencoder", 64, 64))
-    predicted, real = torch.randn(2, 2, *autoencoder.facts.latent_shape).requires_grad_()
-    predicted.retain_grad()
-    distance = DecodedDistance(autoencoder, net)
-    found = distance(predicted, real)
-    pictures = [autoencoder.decode(latents) for latents in (predicted, real)]
-    torch.testing.assert_close(found, perceptual_distance(net, *pictures))
-    assert distance(real, real).abs().max() == 0
-    grown = torch.autograd.grad(found.sum(), [predicted, real], allow_unused=True)
-    assert grown[0] is not None
-    assert grown[0].abs().max() > 0
-    assert grown[1] is None
-    assert all(p.grad is None and not p.requires_grad for p in distance.parameters())
+def test_a_loss_weighs_its_networks_and_its_gradient_reaches_what_was_made() -> None:
+    random = torch.Generator().manual_seed(2)
+    made, real = (torch.rand(2, 3, 64, 80, generator=random) * 2 - 1 for _ in "ab")
+    made.requires_grad_()
+    terms = [
+        PerceptualTerm(backbone="alex", weight=0.5, share=1.0, crop=None),
+        PerceptualTerm(backbone="vgg", weight=0.25, share=0.5, crop=32),
+    ]
+    loss = PerceptualLoss(terms)
+    found = loss(made, real, step=1)
+    whole = perceptual_distance(loss.nets[0], made, real).mean()
+    torch.testing.assert_close(found["lpips_alex"], whole)
+    weighted = 0.5 * found["lpips_alex"] + 0.25 * found["lpips_vgg"]
+    torch.testing.assert_close(found["lpips"], weighted)
+    (grown,) = torch.autograd.grad(found["lpips_vgg"], [made])
+    assert (grown != 0).any(1).flatten(1).sum(1).tolist() == [0, 32 * 32], "row 1, a square"
+    assert all(not p.requires_grad for p in loss.parameters())
+    assert PerceptualLoss([])(made, real, 0)["lpips"] == 0
 
 
 @pytest.mark.parametrize(
     ("share", "rows"), [(1.0, list(range(8))), (0.25, [0, 4]), (0.3, [0, 2, 5]), (0.01, [0])]
 )
 def test_a_share_of_a_batch_is_compared_and_never_none(share: float, rows: list[int]) -> None:
-    term = PerceptualTerm(backbone="alex", weight=0.5, share=share)
+    term = PerceptualTerm(backbone="alex", weight=0.5, share=share, crop=None)
     assert term.rows(8, step=0, where=CPU).tolist() == rows
     assert term.rows(8, step=9, where=CPU).tolist() == [(row + 1) % 8 for row in rows]
 
 
 @pytest.mark.parametrize("batch", [1, 4, 8])
 def test_every_row_is_compared_as_often(batch: int) -> None:
-    term = PerceptualTerm(backbone="alex", weight=0.5, share=0.25)
+    term = PerceptualTerm(backbone="alex", weight=0.5, share=0.25, crop=None)
     compared = torch.cat([term.rows(batch, step, CPU) for step in range(batch)])
     assert len(set(compared.bincount().tolist())) == 1

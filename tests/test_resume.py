@@ -15,7 +15,8 @@ from tests.tiny import write_params
 ROOT = Path(__file__).parent.parent
 SCHEDULE = {"steps": 30, "log_every": 2, "checkpoint_every": 4}
 # What tiny.yaml leaves out is resumed too.
-ALSO = {"train": {"perceptual": {"weight": 0.5}}}
+LPIPS = [{"backbone": "alex", "weight": 0.3, "share": 0.5, "crop": 32}]
+ALSO = {"autoencoder": {"perceptual": LPIPS}, "decoder": {"perceptual": LPIPS}}
 
 
 def start(stage: str, inputs: list[Path], out: Path) -> subprocess.Popen[str]:

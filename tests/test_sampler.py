@@ -4,29 +4,27 @@ import pytest
 import torch
 from torch import Tensor
 
-from gamengen import diffusion
-from gamengen.diffusion import Augmentation, NoiseSchedule
-from gamengen.sampler import Sampler, Sampling
+from gamengen.model import diffusion
+from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling
+from gamengen.model.sampler import Sampler
 
 
 class Gaussian:
     """The exact velocity where every latent is Gaussian, of one mean and variance."""
 
-    schedule = NoiseSchedule(
-        timesteps=1000,
-        beta_start=0.00085,
-        beta_end=0.012,
-        zero_terminal_snr=True,
-    )
-    augmentation = Augmentation(highest=0.7, buckets=10, clean_bucket=True)
+    schedule = NoiseSchedule(kind="zero-snr", timesteps=1000)
+    augmentation = Augmentation(max_level=0.7, buckets=10, clean_share=0.3, context_dropout=0.1)
+    residual_std = None
     dropped = 11
     mean, variance = torch.tensor(2.0), torch.tensor(0.09)
 
     def __call__(
         self, x_t: Tensor, t: Tensor, context: Tensor, actions: Tensor, level_class: Tensor, /
     ) -> Tensor:
-        alpha_bar = self.schedule.alpha_bars()[t]
-        return diffusion.gaussian_velocity(x_t, self.mean, self.variance, alpha_bar)[0]
+        ab = diffusion.append_dims(self.schedule.alpha_bars()[t], x_t)
+        centred = (x_t - ab.sqrt() * self.mean) / (ab * self.variance + 1 - ab)
+        x0 = self.mean + ab.sqrt() * self.variance * centred
+        return ab.sqrt() * (1 - ab).sqrt() * centred - (1 - ab).sqrt() * x0
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])

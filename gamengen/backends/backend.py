@@ -10,13 +10,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gamengen import device
-from gamengen.autoencoder import Autoencoder
 from gamengen.backends.compiled import Compiled
 from gamengen.backends.eager import Eager
 from gamengen.backends.precision import Precision
-from gamengen.denoiser import Denoiser
 from gamengen.errors import InputError
-from gamengen.sampler import Velocity
+from gamengen.model.autoencoder import Autoencoder
+from gamengen.model.denoiser import Denoiser
+from gamengen.model.sampler import Velocity
 
 Picture = Callable[[Float[Tensor, "1 c h w"]], UInt8[Tensor, "h w 3"]]
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gamengen.autoencoder import Autoencoder, to_uint8
 from gamengen.backends.precision import Precision, decoder_in, denoiser_in
-from gamengen.denoiser import Denoiser
-from gamengen.sampler import Velocity
+from gamengen.model.autoencoder import Autoencoder, to_uint8
+from gamengen.model.denoiser import Denoiser
+from gamengen.model.sampler import Velocity
 
 # With CUDA graphs; without an accelerator that mode only complains about every operation.
 MODE = "reduce-overhead" if torch.accelerator.is_available() else "default"
@@ -22,7 +22,7 @@ class CompiledVelocity:
 
     def __init__(self, denoiser: Denoiser) -> None:
         self.schedule, self.augmentation = denoiser.schedule, denoiser.augmentation
-        self.dropped = denoiser.dropped
+        self.dropped, self.residual_std = denoiser.dropped, denoiser.residual_std
         self.run = torch.compile(denoiser, mode=MODE, dynamic=False)
 
     @torch.no_grad()

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gamengen.autoencoder import Autoencoder, to_uint8
 from gamengen.backends.precision import Precision, decoder_in, denoiser_in
-from gamengen.denoiser import Denoiser
-from gamengen.sampler import Velocity
+from gamengen.model.autoencoder import Autoencoder, to_uint8
+from gamengen.model.denoiser import Denoiser
+from gamengen.model.sampler import Velocity
 
 
 class Eager:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
-from gamengen.autoencoder import Autoencoder, to_uint8
-from gamengen.denoiser import Denoiser
-from gamengen.sampler import Velocity
+from gamengen.model.autoencoder import Autoencoder, to_uint8
+from gamengen.model.denoiser import Denoiser
+from gamengen.model.sampler import Velocity
 
 # Snippets, OpenVINO's own kernel fusion, crash the compiler on this attention in float32
 # (2026.4.1, AVX-512 without AMX).
@@ -48,7 +48,7 @@ class OpenVinoVelocity:
         self, denoiser: Denoiser, compiled: Callable[[int], openvino.CompiledModel]
     ) -> None:
         self.schedule, self.augmentation = denoiser.schedule, denoiser.augmentation
-        self.dropped = denoiser.dropped
+        self.dropped, self.residual_std = denoiser.dropped, denoiser.residual_std
         self.compiled = compiled
         self.requests: dict[int, Request] = {}
 

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,29 +17,23 @@ import torch
 from torch import Tensor
 
 from gamengen import device
-from gamengen.autoencoder import Autoencoder
 from gamengen.backends.openvino import (
     CONFIG,
     OpenVino,
     convert_decoder,
     convert_denoiser,
 )
-from gamengen.denoiser import Denoiser
 from gamengen.latents import Latents, Windows
-from gamengen.sampler import Past, Sampler, Sampling
+from gamengen.model.autoencoder import Autoencoder
+from gamengen.model.denoiser import Denoiser
+from gamengen.model.diffusion import Sampling
+from gamengen.model.sampler import Past, Sampler
 from gamengen.weights import Weights
 
 CACHE = Path(".cache/int8")
-# What the calibration has seen: a change here makes every kept model anew.
-VISITS = [
-    Sampling(steps=1, context_noise=0.1),
-    Sampling(steps=4, context_noise=0.1, temperature=0.7),
-    Sampling(steps=1, guidance=1.5, context_noise=0.1),
-    Sampling(steps=4, guidance=1.5),
-]
 # Arithmetic around the networks, such as the residual's, stays float32; the U-Net and the
 # decoder are modules of these names.
-OUTSIDE = r"^(?!__module\.(unet|decoder\.net)\.).*"
+OUTSIDE = r"^(?!__module\.(net\.unet|decoder\.net)\.).*"
 STARTS, FRAMES, DECODED = 6, 2, 64
 
 
@@ -123,7 +118,7 @@ class Recorder:
     def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser = denoiser
         self.schedule, self.augmentation = denoiser.schedule, denoiser.augmentation
-        self.dropped = denoiser.dropped
+        self.dropped, self.residual_std = denoiser.dropped, denoiser.residual_std
         self.asked: list[list[Tensor]] = []
 
     def __call__(self, *inputs: Tensor) -> Tensor:
@@ -131,18 +126,26 @@ class Recorder:
         return self.denoiser(*inputs)
 
 
+def calibrated(denoiser: Denoiser) -> list[Sampling]:
+    """How the denoiser is sampled for calibration: as at play, in one step, and guided."""
+    usual = denoiser.sampling
+    found = [usual, replace(usual, steps=1)]
+    if denoiser.augmentation.context_dropout > 0:
+        found.append(replace(usual, guidance=1.5))
+    return found
+
+
 def visited(denoiser: Denoiser, latents: Path, batch: int) -> list[list[Tensor]]:
     """Inputs of the denoiser in short rollouts from recorded starts, in batches of ``batch``.
 
-    Timesteps, noise levels and dropped contexts are those of ``VISITS``; from the second frame
-    on the context holds the model's own frames.
+    From the second frame on the context holds the model's own frames.
     """
     recorder = Recorder(denoiser)
     random = device.generator(0)
-    windows = Windows(Latents(latents), "train", denoiser.context_frames)
+    windows = Windows(Latents(latents), "train", denoiser.context_frames, targets=1)
     for start in range(STARTS):
         window = windows.draw(1, 0, start, 0)
-        for sampling in VISITS:
+        for sampling in calibrated(denoiser):
             past = Past(window.context, window.actions)
             for frame in range(FRAMES):
                 action = window.actions[:, frame - FRAMES]
@@ -158,14 +161,14 @@ def visited(denoiser: Denoiser, latents: Path, batch: int) -> list[list[Tensor]]
 
 def recorded(latents: Path) -> list[list[Tensor]]:
     """Single latents of recorded frames."""
-    windows = Windows(Latents(latents), "train", 1)
+    windows = Windows(Latents(latents), "train", 1, targets=1)
     return [[windows.draw(1, 1, number, 0).target] for number in range(DECODED)]
 
 
 def identity(net: torch.nn.Module) -> str:
     """What a quantised network depends on: weights, calibration, versions; as a short name."""
     digest = hashlib.sha256()
-    told = [repr(VISITS), OUTSIDE, STARTS, FRAMES, DECODED, version("openvino"), version("nncf")]
+    told = [OUTSIDE, STARTS, FRAMES, DECODED, version("openvino"), version("nncf")]
     digest.update(json.dumps(told).encode())
     for name, value in sorted(net.state_dict().items()):
         digest.update(f"{name}{tuple(value.shape)}".encode())

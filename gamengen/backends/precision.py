@@ -6,8 +6,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gamengen.autoencoder import Autoencoder
-from gamengen.denoiser import Denoiser
+from gamengen.model.autoencoder import Autoencoder
+from gamengen.model.denoiser import Denoiser
 
 Precision = Literal["fp32", "bf16", "fp16"]
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -42,7 +42,7 @@ def denoiser_in(denoiser: Denoiser, precision: Precision) -> Denoiser:
     if precision == "fp32":
         return denoiser
     denoiser = deepcopy(denoiser)
-    denoiser.unet = Cast(denoiser.unet, FORMATS[precision])
+    denoiser.net.unet = Cast(denoiser.net.unet, FORMATS[precision])
     return denoiser
 
 

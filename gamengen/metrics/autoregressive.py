@@ -7,6 +7,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from gamengen.metrics.enemies import Sightings, contrast
 from gamengen.metrics.heldout import Heldout, Place
 from gamengen.metrics.model import Model, Progress, roll_out
 from gamengen.metrics.picture import PictureDistance
@@ -52,6 +53,23 @@ def measure(
         ]
         for metric in steps[0]:
             table[f"{name}/{metric}"] = np.stack([step[metric] for step in steps], 1)
+    return table
+
+
+def enemies(
+    videos: dict[str, Tensor], places: Sequence[Place], sightings: Sightings | None
+) -> Table:
+    """Rows of ``enemies/<name>`` ``[frames]``: covariance with the real enemies' pixels; of
+    ``real`` the variance."""
+    if sightings is None:
+        return {}
+    table: Table = {}
+    for name, shown in videos.items():
+        rows = []
+        for row, (entry, frame) in enumerate(places):
+            boxes = sightings.boxes(entry, frame, frame + shown.shape[1])
+            rows.append(contrast(shown[row], videos["real"][row], boxes)[0])
+        table[f"enemies/{name}"] = np.stack(rows)
     return table
 
 

@@ -7,10 +7,10 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from gamengen import device
-from gamengen.autoencoder import Autoencoder, to_uint8
 from gamengen.episodes import Entry, Episodes
 from gamengen.errors import InputError
 from gamengen.latents import Latents, Window, Windows
+from gamengen.model.autoencoder import Autoencoder, to_uint8
 
 Place = tuple[Entry, int]  # an episode of the latents, and the frame to be predicted
 
@@ -31,7 +31,7 @@ class Heldout:
     ) -> None:
         require_same_games(episodes, latents)
         self.episodes, self.latents, self.autoencoder = episodes, latents, autoencoder
-        self.windows = Windows(latents, "heldout", context_frames)
+        self.windows = Windows(latents, "heldout", context_frames, targets=1)
         self.recorded = {entry.id: entry for entry in episodes.entries}
         self.where = where
 
@@ -59,9 +59,7 @@ class Heldout:
     def window(self, places: Sequence[Place]) -> Window:
         """What the denoiser sees at each place."""
         read = self.windows.read(places)
-        return Window(
-            read.context.to(self.where), read.actions.to(self.where), read.target.to(self.where)
-        )
+        return Window(read.frames.to(self.where), read.actions.to(self.where))
 
     def ceiling(self, place: Place, count: int) -> UInt8[Tensor, "n h w 3"]:
         """Real frames from the predicted one on, through the autoencoder: nothing gets closer."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from gamengen.metrics import autoregressive, fvd, obedience, teacher_forced
+from gamengen.metrics.enemies import Sightings
 from gamengen.metrics.heldout import Heldout
 from gamengen.metrics.model import Model, Progress
 from gamengen.metrics.picture import PictureDistance
@@ -37,6 +38,7 @@ def rollouts(
     models: Sequence[Model],
     frames: int,
     distance: PictureDistance,
+    sightings: Sightings | None,
     seed: int,
 ) -> list[Job]:
     """Job ``rollouts``: the distances, and under ``video/<name>`` what the report shows."""
@@ -44,6 +46,7 @@ def rollouts(
     def measure(number: int, batch: Batch, progress: Progress) -> Table:
         videos = autoregressive.rollouts(held, models, batch, frames, progress, seed, number)
         table = autoregressive.measure(videos, held, batch, distance)
+        table |= autoregressive.enemies(videos, batch, sightings)
         shown = [row for row, place in enumerate(batch) if place in plan.shown]
         if shown:
             table |= {f"video/{name}": video[shown].cpu().numpy() for name, video in videos.items()}

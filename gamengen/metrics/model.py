@@ -1,36 +1,22 @@
 """A denoiser as it is played: its name in the tables, how it is sampled, what it shows."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from einops import rearrange
 from jaxtyping import Int64, UInt8
-from pydantic import BaseModel, Field
 from torch import Tensor
 
 from gamengen import device
-from gamengen.denoiser import Denoiser
 from gamengen.errors import InputError
 from gamengen.latents import Window
-from gamengen.sampler import Sampler, Sampling
+from gamengen.model.denoiser import Denoiser
+from gamengen.model.sampler import Sampler
 
 Show = Callable[[Tensor], Tensor]  # latents -> 8-bit pictures
 Progress = Callable[[int], object]  # is told how many network passes over one latent were made
-
-
-class Guidance(BaseModel, frozen=True, extra="forbid"):
-    """How a model is sampled, but for its steps."""
-
-    guidance: float = Field(ge=1)  # on past frames; 1 is none
-    temperature: float = Field(ge=0, allow_inf_nan=False)  # of the noise that a sample starts from
-    context_noise: float = Field(ge=0)  # where the context is real: one frame ahead
-    rollout_noise: float = Field(ge=0)  # where it is the model's own
-
-    def in_rollouts(self) -> "Guidance":
-        """The same, for rollouts."""
-        return self.model_copy(update={"context_noise": self.rollout_noise})
 
 
 @dataclass(frozen=True)
@@ -47,32 +33,22 @@ class Model:
         return sampling.steps * (1 if sampling.guidance == 1.0 else 2)
 
 
-def student(net: Denoiser, settings: Guidance) -> Model:
+def student(net: Denoiser) -> Model:
     """The one-step student."""
-    return _model("student", net, settings, 1)
+    return Model("student", Sampler(net, net.sampling))
 
 
-def teachers(net: Denoiser, settings: Guidance, steps: Sequence[int]) -> list[Model]:
-    """The denoiser, sampled in each number of steps.
+def teachers(net: Denoiser, steps: Sequence[int]) -> list[Model]:
+    """The denoiser, sampled in each number of steps and otherwise as its folder says.
 
-    Raises InputError where it has fewer timesteps, or was trained with less context noise.
+    Raises InputError where it has fewer timesteps.
     """
-    return [_model(f"steps_{count}", net, settings, count) for count in steps]
-
-
-def _model(name: str, net: Denoiser, settings: Guidance, steps: int) -> Model:
-    if steps > net.schedule.timesteps:
+    most = net.schedule.timesteps
+    if max(steps) > most:
         raise InputError(
-            f"params.yaml: evaluate: teacher_steps: {steps}: the denoiser has "
-            f"{net.schedule.timesteps} timesteps"
+            f"params.yaml: evaluate: teacher_steps: {steps}: the denoiser has {most} timesteps"
         )
-    if settings.context_noise > net.augmentation.highest:
-        raise InputError(
-            f"params.yaml: evaluate: context_noise or rollout_noise: {settings.context_noise}: "
-            f"{name} was trained with at most {net.augmentation.highest}"
-        )
-    sampling = Sampling(steps, settings.guidance, settings.context_noise, settings.temperature)
-    return Model(name, Sampler(net, sampling))
+    return [Model(f"steps_{n}", Sampler(net, replace(net.sampling, steps=n))) for n in steps]
 
 
 def require_same_context(teacher: Denoiser, pupil: Denoiser, denoiser: Path, student: Path) -> None:

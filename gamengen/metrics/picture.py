@@ -6,7 +6,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from gamengen.autoencoder import to_float
+from gamengen.model.autoencoder import to_float
 from gamengen.perceptual import Backbone, load_lpips, perceptual_distance
 
 # Two identical 8-bit pictures are known to be equal only up to their rounding, whose variance

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gamengen.metrics import fvd, obedience
+from gamengen.metrics.enemies import AFTER
 from gamengen.metrics.estimate import estimate
 from gamengen.metrics.heldout import Heldout
 from gamengen.metrics.shards import Table
@@ -78,6 +79,23 @@ def autoregressive(table: Table, names: Sequence[str]) -> Nested:
             put(out[name], metric, values.mean(1), episodes, digits(metric))
             put(out[name], f"{metric}_first", values[:, 0], episodes, digits(metric))
             put(out[name], f"{metric}_last", values[:, -1], episodes, digits(metric))
+    return out
+
+
+def enemies(table: Table, names: Sequence[str]) -> Nested:
+    """Share of the enemies' contrast that is left after 1, 4, 16 and 64 own frames."""
+    if "enemies/real" not in table:
+        return {"reason": "not measured: ViZDoom has no such game"}
+    real = table["enemies/real"]
+    out: Nested = {}
+    for after in (n for n in AFTER if n <= real.shape[1]):
+        total = real[:, after - 1].sum()
+        out[f"after_{after}"] = {
+            name: round(float(table[f"enemies/{name}"][:, after - 1].sum() / total), 3)
+            if total
+            else None
+            for name in names
+        }
     return out
 
 

@@ -14,6 +14,7 @@ from gamengen.errors import InputError
 from gamengen.play import blind, source
 from gamengen.play.blind import Answers
 from gamengen.play.server import create_app
+from gamengen.weights import newest
 
 MAX_MESSAGE = 1 << 20  # bytes: longer ones close the connection before they are read
 
@@ -24,7 +25,12 @@ def options() -> argparse.Namespace:
     told.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     told.add_argument("--port", type=int, default=8000, help="(%(default)s)")
     told.add_argument("--name", action="append", default=[], help="host name it may be called by")
-    told.add_argument("--data", type=Path, default=Path("data"), help="(%(default)s)")
+    told.add_argument(
+        "--model",
+        type=Path,
+        default=newest(),
+        help="folder to play: data, which make repro fills, or data/pretrained (%(default)s)",
+    )
     told.add_argument("--backend", choices=NAMES, default=usual(), help="(%(default)s)")
     told.add_argument("--answers", type=Path, default=blind.FILE, help="(%(default)s)")
     told.add_argument("--sessions", type=int, default=4, help="players at once (%(default)s)")
@@ -56,13 +62,13 @@ def main() -> None:
     told = options()
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
-        backend = open_backend(told.backend, latents=told.data.resolve() / "latents")
-        played = source.load(told.data, backend)
+        backend = open_backend(told.backend, latents=told.model.resolve() / "latents")
+        played = source.load(told.model, backend)
     except InputError as error:
         sys.exit(f"error: {error}")
     app = create_app(played, Answers(told.answers), told.sessions, told.name)
     url = f"http://{told.host}:{told.port}/"
-    print(f"play at {url} (Ctrl+C ends it)", flush=True)
+    print(f"the model in {told.model}: play at {url} (Ctrl+C ends it)", flush=True)
     if told.open:
         threading.Timer(1.0, webbrowser.open, [url]).start()
     serve(app, told.host, told.port).run()

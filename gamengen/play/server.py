@@ -163,11 +163,12 @@ def hello(source: Source) -> dict[str, Any]:
             name: {
                 "steps": 1 if name == "student" else messages.MAX_STEPS,
                 "guidance": messages.MAX_GUIDANCE,
-                "context_noise": source.highest_noise,
+                "context_noise": source.max_noise,
                 "temperature": messages.MAX_TEMPERATURE,
             }
             for name in source.defaults
         },
+        "model": source.first,
         "defaults": {
             name: {
                 "steps": told.steps,

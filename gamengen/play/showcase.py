@@ -1,4 +1,4 @@
-"""``python -m gamengen.play.showcase [FILE]``: scripted keys in the real game and the student."""
+"""``python -m gamengen.play.showcase [FILE]``: scripted keys in the real game and the model."""
 
 import argparse
 from contextlib import closing
@@ -9,6 +9,7 @@ from gamengen.play import source
 from gamengen.play.clip import encode
 from gamengen.play.match import Match
 from gamengen.play.picture import to_jpeg
+from gamengen.weights import newest
 
 START = 0  # as the page numbers them
 # Which keys, for how many frames.
@@ -22,7 +23,7 @@ SCRIPT = [
 ]
 
 
-def main(file: Path, data: Path = Path("data")) -> None:
+def main(file: Path, data: Path) -> None:
     """Play the script from a held-out start; the real game is on the left."""
     played = source.load(data, open_backend(usual(), latents=data.resolve() / "latents"))
     moments = []
@@ -37,4 +38,6 @@ def main(file: Path, data: Path = Path("data")) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path, nargs="?", default=Path("docs/figures/play.gif"))
-    main(parser.parse_args().file)
+    parser.add_argument("--model", type=Path, default=newest())
+    told = parser.parse_args()
+    main(told.file, told.model)

@@ -1,15 +1,15 @@
 """What is played: the artifacts of the pipeline, loaded once and shared by all sessions."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from gamengen.backends.backend import Backend
-from gamengen.dream import DEFAULTS, Dream, Settings, defaults
+from gamengen.dream import Dream, Settings, defaults
 from gamengen.engine import Engine, History, recorded_history
 from gamengen.episodes import Entry, Episodes, GameFacts
 from gamengen.real_game import RealGame
-from gamengen.weights import Role, load_weights
+from gamengen.weights import Role, load_episodes, load_weights
 
 MAX_STARTS = 24
 
@@ -21,10 +21,11 @@ class Source:
     facts: GameFacts
     episodes: Episodes
     context_frames: int
-    highest_noise: float  # that the model was trained with in its context
+    max_noise: float  # that the model was trained with in its context
     new_dream: Callable[[], Dream]
     new_real: Callable[[], Engine]
-    defaults: Mapping[Role, Settings] = field(default_factory=lambda: DEFAULTS)
+    defaults: Mapping[Role, Settings]
+    first: Role  # which of them a page begins with
 
     @property
     def fps(self) -> float:
@@ -47,14 +48,14 @@ def load(
 ) -> Source:
     """What ``make repro`` made. Raises InputError, with that remedy, where it has made nothing."""
     data = data.resolve()  # starting ViZDoom changes the folder for a moment
-    weights = load_weights(data)
-    episodes = Episodes(data / "episodes")
+    weights, episodes = load_weights(data), load_episodes(data)
     return Source(
         facts=episodes.game,
         episodes=episodes,
         context_frames=weights.teacher.context_frames,
-        highest_noise=weights.teacher.augmentation.highest,
+        max_noise=weights.teacher.augmentation.max_level,
         new_dream=lambda: Dream(weights, backend),
         new_real=lambda: new_real(episodes.game),
-        defaults=defaults(weights.teacher),
+        defaults=defaults(weights),
+        first="student" if weights.distilled else "teacher",
     )

@@ -85,7 +85,7 @@ def test_a_section_concerns_its_own_stage_alone(project: Path, dvc: Dvc) -> None
 
 
 def test_code_concerns_the_stages_that_import_it(project: Path, dvc: Dvc) -> None:
-    with (project / "gamengen/distillation.py").open("a") as code:
+    with (project / "gamengen/model/distillation.py").open("a") as code:
         code.write("# changed\n")
     assert list(json.loads(dvc("status", "--json"))) == ["distill"]
 

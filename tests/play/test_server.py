@@ -1,6 +1,7 @@
 """The server: who is let in, what is answered, what is given back."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from gamengen.backends.backend import open_backend
-from gamengen.dream import DEFAULTS, Settings
+from gamengen.dream import Settings
 from gamengen.errors import InputError
 from gamengen.play import messages
 from gamengen.play.blind import Answers
@@ -19,8 +20,7 @@ from gamengen.play.origin import host_allowed, same_origin
 from gamengen.play.picture import from_jpeg
 from gamengen.play.server import create_app
 from gamengen.play.source import Source, load
-from gamengen.stage import read_params
-from stages.evaluate import Params
+from tests.dreams import Made
 from tests.play.player import ORIGIN, Player, png
 from tests.play.test_messages import mangled, settings_fields
 from tests.play.worlds import StripedWorld, tiny_source, until
@@ -279,12 +279,10 @@ def test_a_session_begins_as_its_page_says(client: TestClient, app: FastAPI) -> 
         assert session.match.dream.settings == session.source.defaults["student"]
 
 
-@pytest.mark.parametrize("name", ["student", "teacher"])
-def test_play_begins_as_rollouts_are_evaluated(name: str) -> None:
-    played, measured = DEFAULTS[name], getattr(read_params("evaluate", Params), name)
-    assert played.guidance == measured.guidance
-    assert played.temperature == measured.temperature
-    assert played.context_noise == measured.rollout_noise
+def test_play_begins_as_the_folders_say(source: Source, playable: Made) -> None:
+    for name, told in source.defaults.items():
+        sampling = playable.weights.denoiser(name).sampling
+        assert told.sampling == (replace(sampling, steps=1) if name == "student" else sampling)
 
 
 def test_starts_are_heldout_moments(source: Source) -> None:

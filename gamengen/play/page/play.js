@@ -63,7 +63,7 @@ const heed = {
     showKeys();
     showStarts();
     showTests();
-    showModel("student", false);
+    showModel(told.model, false);
     [canvas.width, canvas.height] = [told.width, told.height];
     fit();
     $("unlimited").checked = false;

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from gamengen import diffusion
-from gamengen.denoiser import Denoiser
+from gamengen.model import diffusion
+from gamengen.model.denoiser import Denoiser
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 
@@ -68,7 +68,7 @@ def matching_gradient(
     x_t = diffusion.add_noise(sample, eps, alpha_bar)
     v_real, v_fake = teacher(x_t, t), fake(x_t, t)
     weight = matching_weight(sample, diffusion.x0_from(v_real, x_t, alpha_bar), alpha_bar)
-    return diffusion.over(weight, sample) * score_difference(v_real, v_fake, x_t, alpha_bar)
+    return diffusion.append_dims(weight, sample) * score_difference(v_real, v_fake, x_t, alpha_bar)
 
 
 def noise_levels(t: Int64[Tensor, " b"], timesteps: int, share: float) -> Int64[Tensor, " b"]:

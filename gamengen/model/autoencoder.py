@@ -12,8 +12,9 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from gamengen.checkpoint import save_model
+from gamengen.episodes import GameFacts
 from gamengen.errors import InputError
-from gamengen.small_autoencoder import SmallAutoencoder
+from gamengen.model.small_autoencoder import SmallAutoencoder
 
 
 class Facts(BaseModel, frozen=True, extra="forbid"):
@@ -160,6 +161,16 @@ def require_same_encoder(found: str, expected: str, found_in: Path, expected_in:
         raise InputError(
             f"{found_in}: its latents come from autoencoder {found[:12]}, but {expected_in} is "
             f"{expected[:12]}; encode again with: dvc repro encode"
+        )
+
+
+def require_size(facts: Facts, folder: Path, game: GameFacts) -> None:
+    """Raise InputError unless the autoencoder was made for this game's frames."""
+    if (facts.height, facts.width) != (game.height, game.width):
+        raise InputError(
+            f"{folder}/autoencoder.json: made for frames of {facts.height} x {facts.width}, but "
+            f"the recorded ones are {game.height} x {game.width}; train one: autoencoder.source "
+            "null in params.yaml, or: dvc repro autoencoder"
         )
 
 

@@ -1,15 +1,14 @@
 """The next frame, and frames after it: DDIM with guidance on past frames."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from gamengen import diffusion
-from gamengen.diffusion import Augmentation, NoiseSchedule
+from gamengen.model import diffusion
+from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling
 
 
 class Velocity(Protocol):
@@ -22,6 +21,10 @@ class Velocity(Protocol):
     @property
     def augmentation(self) -> Augmentation:
         """How its context was noised in training."""
+
+    @property
+    def residual_std(self) -> float | None:
+        """Deviation of the residual that is diffused; None: latents themselves are."""
 
     @property
     def dropped(self) -> int:
@@ -37,16 +40,6 @@ class Velocity(Protocol):
         /,
     ) -> Float[Tensor, "b c h w"]:
         """The velocity at ``x_t``."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a latent is sampled."""
-
-    steps: int  # of DDIM
-    guidance: float = 1.0  # on past frames; 1 is none
-    context_noise: float = 0.0  # level
-    temperature: float = 1.0  # deviation of the noise it starts from; 1 is what training saw
 
 
 class Past:
@@ -85,9 +78,9 @@ class Sampler:
 
     def __init__(self, denoiser: Velocity, sampling: Sampling) -> None:
         self.denoiser, self.sampling = denoiser, sampling
-        self.visits = denoiser.schedule.visits(sampling.steps)
+        self.timesteps = denoiser.schedule.sampling_timesteps(sampling.steps)
         alpha_bars = denoiser.schedule.alpha_bars()
-        self.alpha_bars = [float(alpha_bars[t]) for t in self.visits] + [1.0]
+        self.alpha_bars = [float(alpha_bars[t]) for t in self.timesteps] + [1.0]
 
     @torch.no_grad()
     def next_latent(
@@ -107,7 +100,7 @@ class Sampler:
             context = self.denoiser.augmentation.apply(context, context_eps, level)
         x_t = self.sampling.temperature * noise
         for t, now, then in zip(
-            self.visits, self.alpha_bars[:-1], self.alpha_bars[1:], strict=True
+            self.timesteps, self.alpha_bars[:-1], self.alpha_bars[1:], strict=True
         ):
             alpha_bar = torch.full((len(x_t),), now, device=x_t.device)
             v = guided_velocity(
@@ -116,7 +109,7 @@ class Sampler:
             x0 = diffusion.x0_from(v, x_t, alpha_bar)
             eps = diffusion.eps_from(v, x_t, alpha_bar)
             x_t = diffusion.ddim_step(x0, eps, torch.full_like(alpha_bar, then))
-        return x_t
+        return diffusion.from_residual(x_t, context, self.denoiser.residual_std)
 
     def step(
         self, past: Past, action: Int64[Tensor, " b"], generator: torch.Generator

@@ -1,0 +1,180 @@
+"""Schedule, v-prediction, noise augmentation: pure functions for training and sampling alike.
+
+Symbols: ``x0`` a clean latent or residual, ``eps`` unit Gaussian noise,
+``x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps`` and
+``v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0`` (Salimans & Ho 2022, appendix D).
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+BETAS = (0.00085, 0.012)  # Stable Diffusion's first and last
+
+
+class NoiseSchedule(BaseModel, frozen=True, extra="forbid"):
+    """The signal power ``alpha_bar`` at each of ``timesteps`` noise levels, least noise first.
+
+    ``cosine`` is ``cos^2`` of the time (Nichol & Dhariwal 2021, equation 17, without offset):
+    half of its timesteps have less noise than signal, the last is noise alone. ``scaled-linear``
+    is Stable Diffusion's, where a trace of the data is left at the last; ``zero-snr`` is the same
+    so rescaled that none is (Lin et al. 2024, algorithm 1).
+    """
+
+    kind: Literal["cosine", "scaled-linear", "zero-snr"]
+    timesteps: PositiveInt
+
+    def alpha_bars(self) -> Float[Tensor, " t"]:
+        """Cumulated signal power at each timestep."""
+        if self.kind == "cosine":
+            time = torch.arange(1, self.timesteps, dtype=torch.float64) / self.timesteps
+            return torch.cat([(time * torch.pi / 2).cos() ** 2, torch.zeros(1)]).float()
+        first, last = (beta**0.5 for beta in BETAS)
+        betas = torch.linspace(first, last, self.timesteps, dtype=torch.float64) ** 2
+        alpha_bars = (1 - betas).cumprod(0)
+        if self.kind == "zero-snr":
+            root = alpha_bars.sqrt()
+            root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+            alpha_bars = root**2
+        return alpha_bars.float()
+
+    def sampling_timesteps(self, steps: int) -> list[int]:
+        """The timesteps of a sampler, from noise to picture, as Python ints.
+
+        They begin at the very last one ("trailing": Lin et al. 2024, section 3.3). Stable Diffusion
+        1.4's own, "leading", would begin a single step at timestep 1, as if noise were a picture.
+        """
+        if not 1 <= steps <= self.timesteps:
+            raise ValueError(f"steps: {steps}: must lie between 1 and {self.timesteps}")
+        return [round(self.timesteps * (1 - i / steps)) - 1 for i in range(steps)]
+
+
+def append_dims(values: Float[Tensor, " b"], like: Float[Tensor, "b ..."]) -> Tensor:
+    """A value per row, shaped to multiply ``like``."""
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
+def to_residual(
+    x0: Float[Tensor, "b c h w"], context: Float[Tensor, "b l c h w"], std: float | None
+) -> Float[Tensor, "b c h w"]:
+    """What is diffused: the change since the last context frame over its deviation ``std``.
+
+    With unit variance v-prediction is EDM's preconditioning (Karras et al. 2022, table 1, with
+    ``sigma_data = std``). Where ``std`` is None the latent itself is diffused, as in the paper.
+    """
+    return x0 if std is None else (x0 - context[:, -1]) / std
+
+
+def from_residual(
+    y0: Float[Tensor, "b c h w"], context: Float[Tensor, "b l c h w"], std: float | None
+) -> Float[Tensor, "b c h w"]:
+    """The latent that a residual leads to: the inverse of ``to_residual``."""
+    return y0 if std is None else context[:, -1] + std * y0
+
+
+def add_noise(x0: Tensor, eps: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
+    """``x_t`` of the forward process."""
+    ab = append_dims(alpha_bar, x0)
+    return ab.sqrt() * x0 + (1 - ab).sqrt() * eps
+
+
+def velocity(x0: Tensor, eps: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
+    """``v``, the target of v-prediction."""
+    ab = append_dims(alpha_bar, x0)
+    return ab.sqrt() * eps - (1 - ab).sqrt() * x0
+
+
+def x0_from(v: Tensor, x_t: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
+    """The clean latent that ``v`` predicts at ``x_t``."""
+    ab = append_dims(alpha_bar, x_t)
+    return ab.sqrt() * x_t - (1 - ab).sqrt() * v
+
+
+def eps_from(v: Tensor, x_t: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
+    """The noise that ``v`` predicts at ``x_t``."""
+    ab = append_dims(alpha_bar, x_t)
+    return ab.sqrt() * v + (1 - ab).sqrt() * x_t
+
+
+def ddim_step(x0: Tensor, eps: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
+    """Deterministic DDIM (Song et al. 2021, equation 12, eta 0): on to a lower noise level."""
+    return add_noise(x0, eps, alpha_bar)
+
+
+def one_step(
+    model: nn.Module, start: Float[Tensor, "b c h w"], t: int, alpha_bars: Tensor, *past: Tensor
+) -> Float[Tensor, "b c h w"]:
+    """The clean latent that one evaluation at timestep ``t`` predicts: a sample in one step,
+    where ``t`` is the sampler's first. ``model`` gives velocities."""
+    time = torch.full((len(start),), t, device=start.device)
+    return x0_from(model(start, time, *past).float(), start, alpha_bars[time])
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Sampling:
+    """How a latent is sampled; it travels with the weights, and whoever samples reads it there."""
+
+    steps: PositiveInt  # of DDIM
+    guidance: float = Field(default=1.0, ge=1, allow_inf_nan=False)  # on past frames; 1 is none
+    context_noise: float = Field(default=0.0, ge=0)  # level
+    # Deviation of the noise that sampling starts from; 1 is what training saw.
+    temperature: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+
+
+class Augmentation(BaseModel, frozen=True, extra="forbid"):
+    """What training does to the context: noise, ``context + level * eps`` (§3.2.1), and dropout.
+
+    Levels are uniform in (0, max_level]. The denoiser is given the level as one of ``buckets``
+    embeddings. A ``clean_share`` of rows has no noise, and with it an embedding of its own, which
+    nearly clean context never shares.
+    """
+
+    max_level: float = Field(gt=0, allow_inf_nan=False)
+    buckets: PositiveInt
+    clean_share: float = Field(ge=0, le=1)
+    context_dropout: float = Field(ge=0, lt=1)  # of rows, whole contexts (§4.2): for guidance
+
+    @property
+    def embeddings(self) -> int:
+        """Number of embeddings the denoiser needs."""
+        return self.buckets + int(self.clean_share > 0)
+
+    def draw(self, u: Float[Tensor, " b"], v: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """Levels from two uniform numbers in [0, 1)."""
+        return torch.where(v < self.clean_share, 0.0, (1 - u) * self.max_level)
+
+    def bucket(self, level: Float[Tensor, " b"]) -> Int64[Tensor, " b"]:
+        """Index of each level's embedding."""
+        index = (level / self.max_level * self.buckets).long().clamp(0, self.buckets - 1)
+        return torch.where(level > 0, index + 1, 0) if self.clean_share > 0 else index
+
+    def apply(
+        self, context: Float[Tensor, "b l c h w"], eps: Tensor, level: Float[Tensor, " b"]
+    ) -> Tensor:
+        """The context with noise of the given level added."""
+        return context + append_dims(level, context) * eps
+
+
+def require_fit(
+    sampling: Sampling, schedule: NoiseSchedule, augmentation: Augmentation, prefix: str = ""
+) -> None:
+    """Raise ValueError unless a denoiser of that schedule and augmentation can be sampled so."""
+    if sampling.steps > schedule.timesteps:
+        raise ValueError(
+            f"{prefix}steps: {sampling.steps}: must lie between 1 and {schedule.timesteps}, the "
+            "timesteps it is trained with"
+        )
+    if sampling.guidance != 1 and augmentation.context_dropout == 0:
+        raise ValueError(
+            f"{prefix}guidance: {sampling.guidance}: must be 1, as no context was dropped in "
+            "training (augmentation.context_dropout: 0)"
+        )
+    if not sampling.context_noise <= augmentation.max_level:
+        raise ValueError(
+            f"{prefix}context_noise: {sampling.context_noise}: must lie between 0 and "
+            f"{augmentation.max_level}, the levels it is trained with"
+        )
