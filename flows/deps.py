@@ -59,6 +59,11 @@ def is_code(dep: str) -> bool:
     return dep.split("/")[0] in PACKAGES
 
 
+def ships(dep: str) -> bool:
+    """Whether a dependency is in the repository: weights that a parameter may name."""
+    return dep.startswith("data/pretrained/")
+
+
 def main() -> None:
     """Rewrite the code deps of every stage in dvc.yaml; data deps stay."""
     yaml = YAML()

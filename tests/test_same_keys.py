@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from gamengen.backends.backend import open_backend
-from gamengen.dream import DEFAULTS, Dream, Settings
+from gamengen.dream import Dream, defaults
 from gamengen.engine import Engine, Frame, History
 from gamengen.metrics.obedience import horizontal_shift
 from gamengen.real_game import RealGame
-from gamengen.weights import load_weights
+from gamengen.weights import Role, load_weights
 
 PRETRAINED = Path(__file__).parent.parent / "data/pretrained"
-BOTH = list(DEFAULTS.values())
+ROLES = ["student", "teacher"]
 STARTS = 8
 WALKED, SECOND = 24, 17  # frames of two tics
 
@@ -62,12 +62,12 @@ def slides(engine: Engine, histories: list[History], action: str) -> np.ndarray:
     return horizontal_shift(frames[:, :-1].flatten(0, 1), frames[:, 1:].flatten(0, 1))
 
 
-@pytest.mark.parametrize("settings", BOTH)
+@pytest.mark.parametrize("role", ROLES)
 def test_a_held_turn_slides_the_picture_as_the_game_does(
-    dream: Dream, game: RealGame, histories: list[History], settings: Settings
+    dream: Dream, game: RealGame, histories: list[History], role: Role
 ) -> None:
     """To its side, nearly as fast, in most frames; and standing still, not at all."""
-    dream.settings = settings
+    dream.settings = defaults(dream.weights)[role]
     for action, side in (("TURN_LEFT", 1), ("TURN_RIGHT", -1)):
         ours, real = slides(dream, histories, action), slides(game, histories, action)
         assert side * np.median(real) > 5, "the game turns"
@@ -76,18 +76,18 @@ def test_a_held_turn_slides_the_picture_as_the_game_does(
     assert abs(np.median(slides(dream, histories, "NOTHING"))) < 1
 
 
-@pytest.mark.parametrize("settings", BOTH)
+@pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize(("pressed", "instead"), [("ATTACK", "NOTHING"), ("NOTHING", "ATTACK")])
 def test_a_second_of_one_key_leads_where_the_game_leads(
     dream: Dream,
     game: RealGame,
     histories: list[History],
-    settings: Settings,
+    role: Role,
     pressed: str,
     instead: str,
 ) -> None:
     """The model's second is nearer to the game's with this key held than with the other."""
-    dream.settings = settings
+    dream.settings = defaults(dream.weights)[role]
     nearer = []
     for history in histories:
         ours = held(dream, history, pressed)

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import socket
 import sys
 import threading
 import webbrowser
@@ -38,6 +39,20 @@ def options() -> argparse.Namespace:
     return told.parse_args()
 
 
+def bind(host: str, port: int) -> tuple[socket.socket, str]:
+    """A listening socket and the page's address there; port 0 is any free one.
+
+    Raises InputError where nothing can listen.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise InputError(f"--host {host} --port {port}: {error.strerror}; name others") from None
+    shown = f"[{host}]" if ":" in host else host
+    return listening, f"http://{shown}:{listening.getsockname()[1]}/"
+
+
 def serve(app: object, host: str, port: int) -> uvicorn.Server:
     """A server whose connections are bounded and noticed when they die."""
     return uvicorn.Server(
@@ -62,16 +77,17 @@ def main() -> None:
     told = options()
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
+        # First of all: a port that is taken is somebody else's page.
+        listening, url = bind(told.host, told.port)
         backend = open_backend(told.backend, latents=told.model.resolve() / "latents")
         played = source.load(told.model, backend)
     except InputError as error:
         sys.exit(f"error: {error}")
     app = create_app(played, Answers(told.answers), told.sessions, told.name)
-    url = f"http://{told.host}:{told.port}/"
     print(f"the model in {told.model}: play at {url} (Ctrl+C ends it)", flush=True)
     if told.open:
         threading.Timer(1.0, webbrowser.open, [url]).start()
-    serve(app, told.host, told.port).run()
+    serve(app, told.host, told.port).run(sockets=[listening])
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def hello(source: Source) -> dict[str, Any]:
         "limits": {
             name: {
                 "steps": 1 if name == "student" else messages.MAX_STEPS,
-                "guidance": messages.MAX_GUIDANCE,
+                "guidance": messages.MAX_GUIDANCE if source.guided else 1,
                 "context_noise": source.max_noise,
                 "temperature": messages.MAX_TEMPERATURE,
             }

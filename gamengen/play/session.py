@@ -53,6 +53,7 @@ class Session:
                     self.source, self.match, self.pace, self._tell, self._send, self._wanted
                 )
                 self.mode: Mode = self.playing
+                self.match.dream.warm_up()
                 self._show(self.playing.begin(0, beside=False))
                 while self._wanted():
                     self._turn()

@@ -22,6 +22,7 @@ class Source:
     episodes: Episodes
     context_frames: int
     max_noise: float  # that the model was trained with in its context
+    guided: bool  # whether it was trained without context too
     new_dream: Callable[[], Dream]
     new_real: Callable[[], Engine]
     defaults: Mapping[Role, Settings]
@@ -49,11 +50,14 @@ def load(
     """What ``make repro`` made. Raises InputError, with that remedy, where it has made nothing."""
     data = data.resolve()  # starting ViZDoom changes the folder for a moment
     weights, episodes = load_weights(data), load_episodes(data)
+    # What a back end builds is shared by all sessions: built now, no page waits for it.
+    Dream(weights, backend).warm_up()
     return Source(
         facts=episodes.game,
         episodes=episodes,
         context_frames=weights.teacher.context_frames,
         max_noise=weights.teacher.augmentation.max_level,
+        guided=weights.teacher.augmentation.context_dropout > 0,
         new_dream=lambda: Dream(weights, backend),
         new_real=lambda: new_real(episodes.game),
         defaults=defaults(weights),

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,13 +18,17 @@ from tests.play.worlds import served, until
 SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
+def chromium() -> str:
     path = shutil.which("chromium")
     if path is None:
         pytest.fail("no chromium: install Debian's package (apt-get install chromium)")
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         yield browser
         browser.close()
 
@@ -112,6 +117,27 @@ def test_settings_and_the_real_game_beside(page: Page, app: FastAPI) -> None:
     assert "real game" in page.inner_text("#label-left")
     shape = picture(page).shape
     assert (shape[1] > 2 * shape[0]) or (shape[0] > shape[1])
+
+
+def test_a_key_pressed_while_a_start_is_being_made_is_not_lost(
+    page: Page, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (session,) = app.state.sessions
+    page.click("#veil")
+    play_on(page, 3)
+    begin = session.playing.begin
+
+    def slowly(*told: object) -> object:
+        time.sleep(4)
+        return begin(*told)
+
+    monkeypatch.setattr(session.playing, "begin", slowly)
+    page.click("#beside")
+    page.wait_for_selector("#veil:disabled >> text=one moment")
+    page.keyboard.press("ArrowLeft")
+    until(lambda: 0 < since_real(page) < 100 and session.match.real is not None, 10)
+    assert not session.mode.paused
+    assert page.locator("#veil").is_hidden()
 
 
 def test_editing(page: Page, app: FastAPI) -> None:

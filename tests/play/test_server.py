@@ -15,12 +15,12 @@ from gamengen.backends.backend import open_backend
 from gamengen.dream import Settings
 from gamengen.errors import InputError
 from gamengen.play import messages
+from gamengen.play.__main__ import bind
 from gamengen.play.blind import Answers
 from gamengen.play.origin import host_allowed, same_origin
 from gamengen.play.picture import from_jpeg
 from gamengen.play.server import create_app
 from gamengen.play.source import Source, load
-from tests.dreams import Made
 from tests.play.player import ORIGIN, Player, png
 from tests.play.test_messages import mangled, settings_fields
 from tests.play.worlds import StripedWorld, tiny_source, until
@@ -279,11 +279,26 @@ def test_a_session_begins_as_its_page_says(client: TestClient, app: FastAPI) -> 
         assert session.match.dream.settings == session.source.defaults["student"]
 
 
-def test_play_begins_as_the_folders_say(source: Source, playable: Made) -> None:
+def test_play_begins_as_the_folders_say(source: Source) -> None:
+    weights = source.new_dream().weights
     for name, told in source.defaults.items():
-        sampling = playable.weights.denoiser(name).sampling
+        sampling = weights.denoiser(name).sampling
         assert told.sampling == (replace(sampling, steps=1) if name == "student" else sampling)
 
 
 def test_starts_are_heldout_moments(source: Source) -> None:
     assert [entry.split for entry, _ in source.starts()] == ["heldout"] * 2
+
+
+def test_a_port_that_is_taken_is_named_before_anything_is_loaded() -> None:
+    listening, url = bind("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    assert url == f"http://127.0.0.1:{port}/"
+    with listening, pytest.raises(InputError, match=rf"--port {port}: Address already in use"):
+        bind("127.0.0.1", port)
+
+
+def test_an_ipv6_address_is_written_in_brackets() -> None:
+    listening, url = bind("::1", 0)
+    listening.close()
+    assert url.startswith("http://[::1]:")

@@ -16,6 +16,8 @@ let shown = []; // its pictures
 let editing = null;
 let test = null; // a blind test, while there is one
 let model = "student";
+let ready = false; // whether the start point has been shown
+let wanted = false; // whether a key was pressed before it was
 
 // ---- Connection
 
@@ -68,14 +70,15 @@ const heed = {
     fit();
     $("unlimited").checked = false;
     press($("beside"), false);
-    veil("press a key to play", "or click here");
+    prepare("the model is warming up");
   },
 
   async frame(header, parts) {
     const pictures = await Promise.all(parts.map(picture));
     if (header.number <= drawn) return;
     drawn = canvas.dataset.number = header.number;
-    setPaused(header.paused);
+    if (!ready && header.paused && header.since_real === 0) startShown();
+    else setPaused(header.paused);
     if (!header.blind) showStats(header);
     if (editing) return;
     shown = pictures;
@@ -192,7 +195,22 @@ function setPaused(now) {
   else if (!editing && !test && $("veil").hidden) veil("paused", "press a key to play on");
 }
 
+function prepare(what) {
+  [ready, wanted] = [false, false];
+  setPaused(true);
+  veil("one moment", what, true);
+}
+
+function startShown() {
+  ready = true;
+  setPaused(true);
+  veil("press a key to play", "or click here");
+  if (wanted) resume();
+}
+
 function resume() {
+  if (!ready) wanted = true;
+  if (!ready && !test) return;
   if (!paused || editing || !told || (test && (test.over || !test.active))) return;
   setPaused(false);
   say({ type: "pause", paused: false });
@@ -207,7 +225,7 @@ function pause() {
 function begin() {
   stopEditing();
   say({ type: "begin", start, beside });
-  veil("press a key to play", "or click here");
+  prepare(beside ? "the real game is being started" : "the start point is being encoded");
 }
 
 $("veil").onclick = resume;
@@ -625,7 +643,7 @@ function leave() {
   beside = false;
   press($("beside"), false);
   say({ type: "leave" });
-  veil("press a key to play", "or click here");
+  prepare("the start point is being encoded");
 }
 
 function endTest() {
