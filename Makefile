@@ -1,6 +1,6 @@
 # Needs python3 (3.11 or 3.12) and git, nothing else: everything is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help sync params repro flow report play blind bench test check clean
+.PHONY: help sync params repro flow report play blind bench bundle test check clean
 .DELETE_ON_ERROR:
 
 UV := uv==0.13.9
@@ -20,6 +20,7 @@ help:
 	@echo 'make play    a page on which you play the model that make repro made'
 	@echo 'make blind   what blind tests on that page have shown'
 	@echo 'make bench   how fast this machine plays the model (alone on it: minutes)'
+	@echo 'make bundle  one folder for a machine without network: packages, code, numbers, a script'
 	@echo 'make test    run the tests'
 	@echo 'make check   format, lint, types, import contracts'
 	@echo 'make sync    install everything into .venv (the others do it when needed)'
@@ -62,6 +63,11 @@ blind: $(SYNCED)
 # More of it: make bench BENCH='--seconds 60 --backends eager openvino'
 bench: $(SYNCED)
 	python -m gamengen.bench $(BENCH)
+
+# Another folder, numbers or Python: make bundle BUNDLE='/tmp/b --deployment day --python 3.11'
+BUNDLE ?= bundle
+bundle: $(CHECKED)
+	python -m flows.bundle $(BUNDLE)
 
 # Two processes share the tests; one thread each, so that they do not share their cores twice.
 test: $(SYNCED)

