@@ -38,7 +38,10 @@ def main(
     metrics: Path,
     report: Path,
 ) -> None:
-    """Measure on held-out frames only; write metrics.json and the report's folder."""
+    """Measure on held-out frames only; write metrics.json and the report's folder.
+
+    Where ``student`` is ``denoiser`` itself nothing was distilled.
+    """
     accelerator = device.start()
     where, seed = accelerator.device, params.seed
     encoded = Latents(latents)
@@ -49,14 +52,10 @@ def main(
     require_match(pupil, student, encoded)
     model.require_same_context(teacher, pupil, denoiser, student)
     one, many, held_down = params.teacher_forced, params.autoregressive, params.actions
-    forced = [
-        model.student(pupil),
-        *model.teachers(teacher, one.teacher_steps),
-    ]
-    played = [
-        model.student(pupil),
-        *model.teachers(teacher, many.teacher_steps),
-    ]
+    distilled = [model.student(pupil)] if student != denoiser else []
+    forced = [*distilled, *model.teachers(teacher, one.teacher_steps)]
+    played = [*distilled, *model.teachers(teacher, many.teacher_steps)]
+    players = {m.name: m for m in distilled} | {"teacher": model.as_played(teacher)}
     held = Heldout(Episodes(episodes), encoded, autoencoder, teacher.context_frames, where)
     chosen = plan.make(held, one, many, held_down, params.fvd, params.batch_size, seed)
     i3d = fvd.open_i3d(params.fvd, where)
@@ -71,14 +70,13 @@ def main(
             *jobs.one_frame_ahead(held, chosen, forced, distance, seed),
             *jobs.rollouts(held, chosen, played, many.frames, distance, seen, seed + 1),
             *jobs.features(held, chosen, played, i3d, seed + 2),
-            *jobs.actions(held, chosen, played[0], held_down.frames, seed + 3),
+            *jobs.actions(held, chosen, players, held_down.frames, seed + 3),
         ],
         resume,
         accelerator,
     )
     forced_names = ["copy_last", *(m.name for m in forced), "autoencoder"]
     played_names = ["copy_last", *(m.name for m in played), "autoencoder"]
-    replays = {action: tables[f"action_{action}"] for action in chosen.actions}
     told = {
         "teacher_forced": summary.teacher_forced(
             tables["teacher_forced"], forced_names, one.moving_below
@@ -86,7 +84,7 @@ def main(
         "autoregressive": summary.autoregressive(tables["rollouts"], played_names),
         "enemies": summary.enemies(tables["rollouts"], played_names),
         **summary.fvd_distances(tables.get("fvd"), played_names),
-        "actions": summary.actions(held, replays, held_down.recorded),
+        "actions": summary.actions(held, tables, chosen.actions, list(players), held_down.recorded),
     }
     with artifact.whole(report, accelerator) as folder:
         if accelerator.is_main_process:
@@ -94,6 +92,7 @@ def main(
                 told=told,
                 game=encoded.game,
                 params=params.model_dump(),
+                players=list(players),
                 forced=forced_names,
                 played=played_names,
                 curves=summary.per_step(tables["rollouts"], played_names),

@@ -257,3 +257,17 @@ def test_unknown_and_missing_keys_are_refused() -> None:
         settings(frames=3)
     with pytest.raises(ValidationError, match="Field required"):
         evaluate.Params.model_validate({k: v for k, v in SETTINGS.items() if k != "fvd"})
+
+
+def test_without_a_student_the_denoiser_is_measured_alone(
+    artifacts: list[Path], tmp_path: Path
+) -> None:
+    paths = [*artifacts[:4], artifacts[3], tmp_path / "metrics.json", tmp_path / "report"]
+    few = SETTINGS["teacher_forced"] | {"frames": 4}
+    evaluate.main(settings(teacher_forced=few), *paths)
+    told = json.loads((tmp_path / "metrics.json").read_text())
+    assert "student" not in told["teacher_forced"]
+    assert (
+        "shift_teacher" in told["actions"]["TURN_LEFT"] or "reason" in told["actions"]["TURN_LEFT"]
+    )
+    assert "shift_student" not in told["actions"]["TURN_LEFT"]

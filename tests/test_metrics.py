@@ -17,7 +17,7 @@ from gamengen.latents import Latents
 from gamengen.metrics import autoregressive, obedience, shards, summary, teacher_forced
 from gamengen.metrics.estimate import estimate, student_975
 from gamengen.metrics.heldout import Heldout, batches, sample_starts, sample_targets
-from gamengen.metrics.model import Model, Progress, student, teachers
+from gamengen.metrics.model import Model, Progress, as_played, student, teachers
 from gamengen.metrics.picture import PSNR_LIMIT, PictureDistance, psnr
 from gamengen.model.autoencoder import Autoencoder, to_float, to_uint8
 from gamengen.model.denoiser import load_denoiser
@@ -52,6 +52,7 @@ def test_models_are_sampled_as_asked(paths: list[Path]) -> None:
     (four,) = teachers(net, [4])
     assert four.sampler.sampling == Sampling(4, 1.5, context_noise=0.1, temperature=0.7)
     assert student(net).sampler.sampling == net.sampling
+    assert as_played(net).name == "steps_2"
     with pytest.raises(InputError, match=r"teacher_steps: \[1, 101\]: the denoiser has 100"):
         teachers(net, [1, 101])
 

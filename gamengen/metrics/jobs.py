@@ -1,6 +1,6 @@
 """The plan's measurements as jobs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gamengen.metrics import autoregressive, fvd, obedience, teacher_forced
 from gamengen.metrics.enemies import Sightings
@@ -70,13 +70,16 @@ def features(
     return [Job("fvd", plan.videos, frames * sum(m.passes for m in models), measure)]
 
 
-def actions(held: Heldout, plan: Plan, model: Model, frames: int, seed: int) -> list[Job]:
-    """Jobs ``action_<index>``: how the picture slides while one action is held."""
+def actions(
+    held: Heldout, plan: Plan, models: Mapping[str, Model], frames: int, seed: int
+) -> list[Job]:
+    """Jobs ``action_<index>_<player>``: how a player's picture slides while one action is held."""
 
-    def job(action: int) -> Job:
+    def job(action: int, player: str, model: Model) -> Job:
         def measure(number: int, batch: Batch, progress: Progress) -> Table:
             return obedience.replay(held, model, batch, action, frames, progress, seed, number)
 
-        return Job(f"action_{action}", plan.replays, frames * model.passes, measure)
+        name = f"action_{action}_{player}"
+        return Job(name, plan.replays, frames * model.passes, measure)
 
-    return [job(action) for action in plan.actions]
+    return [job(action, *player) for action in plan.actions for player in models.items()]

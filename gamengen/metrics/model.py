@@ -38,6 +38,11 @@ def student(net: Denoiser) -> Model:
     return Model("student", Sampler(net, net.sampling))
 
 
+def as_played(net: Denoiser) -> Model:
+    """The denoiser, sampled as its folder says."""
+    return Model(f"steps_{net.sampling.steps}", Sampler(net, net.sampling))
+
+
 def teachers(net: Denoiser, steps: Sequence[int]) -> list[Model]:
     """The denoiser, sampled in each number of steps and otherwise as its folder says.
 

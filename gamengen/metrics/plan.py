@@ -34,7 +34,7 @@ class Autoregressive(Settings):
 
 
 class Actions(Settings):
-    """One action held, by the student; 0 starts: not measured."""
+    """One action held, by each model as it is played; 0 starts: not measured."""
 
     starts: int = Field(ge=0)
     frames: int = Field(ge=3)

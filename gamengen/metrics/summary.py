@@ -113,30 +113,40 @@ def fvd_distances(table: Table | None, names: Sequence[str]) -> Nested:
     return found | {"fvd_videos": len(table["real/16"])}
 
 
-def actions(held: Heldout, tables: Mapping[int, Table], most: int) -> Nested:
-    """Per action: the usual shift, pixels to the right a frame, and the share that moves so."""
-    if not tables:
+def actions(
+    held: Heldout,
+    tables: Mapping[str, Table],
+    chosen: Sequence[int],
+    players: Sequence[str],
+    most: int,
+) -> Nested:
+    """Per action: the usual shift, pixels to the right a frame, and the share that moves so.
+
+    ``tables`` has one of every ``action_<index>_<player>``.
+    """
+    if not chosen:
         return {"reason": "not measured: evaluate.actions.starts is 0"}
     game = held.latents.game
     out: Nested = {}
-    for action, table in tables.items():
+    for action in chosen:
         told: Nested = {}
         out[game.action_names[action]] = told
         real = obedience.recorded(held, action, most)
         if real is None:
             told["reason"] = f"recorded at fewer than {obedience.FEWEST} held-out frames in a row"
             continue
-        shifts, episodes = obedience.flatten(table)
-        told["shift_real"] = round(real.usual, 2)
-        told["shift_student"] = round(float(np.median(shifts)), 2)
-        told["frames_real"], told["frames_student"] = len(real.shifts), len(shifts)
-        for name, values, groups in (
-            ("alike_real", real.shifts, real.episodes),
-            ("alike_autoencoder", real.decoded, real.episodes),
-            ("alike_student", shifts, episodes),
-        ):
+        told["shift_real"], told["frames_real"] = round(real.usual, 2), len(real.shifts)
+        found = {
+            "real": (real.shifts, real.episodes),
+            "autoencoder": (real.decoded, real.episodes),
+        }
+        for player in players:
+            found[player] = obedience.flatten(tables[f"action_{action}_{player}"])
+            told[f"shift_{player}"] = round(float(np.median(found[player][0])), 2)
+            told[f"frames_{player}"] = len(found[player][0])
+        for name, (values, groups) in found.items():
             alike = obedience.moves_alike(values, real.usual, game.width)
-            put(told, name, alike, groups, 3)
+            put(told, f"alike_{name}", alike, groups, 3)
     return out
 
 

@@ -34,6 +34,7 @@ class Findings:
     told: dict[str, Any]  # the content of metrics.json
     game: GameFacts
     params: dict[str, Any]
+    players: list[str]  # who was given actions to hold: student, teacher
     forced: list[str]  # names in tables of single frames, baselines included
     played: list[str]  # the same of rollouts
     curves: list[dict[str, Any]]  # per step, the columns of autoregressive.csv
