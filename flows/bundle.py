@@ -57,6 +57,17 @@ stage() {{
   if [ ! -e "$out" ]; then echo "== $name"; "$@"; fi
   case " {stay} " in *" ${{out#data/}} "*) ;; *) cp -r "$out" "$results/" ;; esac
 }}
+# The average of an unfinished training, whenever it changes: in half precision, and small.
+(
+  trap 'exit 0' TERM
+  while sleep 20; do
+    for average in data/.resume/denoiser-*/average; do
+      [ -d "$average" ] && cp -r "$average" "$results/"
+    done
+  done
+) &
+watching=$!
+trap 'kill $watching' EXIT
 {stages}
 """
 ACCELERATE = """#!/bin/sh

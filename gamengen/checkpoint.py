@@ -63,7 +63,9 @@ def save_model(model: ModelMixin, folder: Path) -> None:
     """
     state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
     model.save_config(folder)
-    save_file(state, folder / "diffusion_pytorch_model.safetensors", {"format": "pt"})
+    path = folder / "diffusion_pytorch_model.safetensors"
+    save_file(state, path.with_suffix(".partial"), {"format": "pt"})
+    path.with_suffix(".partial").replace(path)
 
 
 def _flatten(part: Part) -> dict[str, object]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from gamengen.errors import InputError
 
@@ -88,6 +88,12 @@ def resolve(precision: Precision, device: torch.device) -> Literal["fp32", "bf16
         return "bf16"
     # Without AMX, oneDNN emulates bfloat16 and is slower than in float32.
     return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
+
+
+def compile_module(module: nn.Module) -> None:
+    """Compile a module's forward pass in place; on XLA everything is compiled as it is."""
+    if not on_xla():
+        module.compile(dynamic=False)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -1,8 +1,6 @@
 """A game that records itself while it is played: a gymnasium environment with its own store."""
 
 import os
-import tempfile
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +13,7 @@ from jaxtyping import UInt8
 from pydantic import BaseModel, Field
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
-from gamengen.doom import Game, averaged, game_facts
+from gamengen.doom import Game, averaged
 from gamengen.episodes import Entry, Episode, EpisodeWriter, GameFacts
 from gamengen.rewards import Area, Weights, area_of, rewards
 
@@ -292,47 +290,3 @@ def start_games(
         ],
         start_method="spawn",
     )
-
-
-def measure_cost(steps: int = 1000) -> None:
-    """Print how many steps a second a game takes with recording on and off, in turns.
-
-    Also the processor time of a step outside the game's own process, which other programs on
-    the machine disturb less.
-    """
-    facts = game_facts("defend_the_center", "160x120", 1, 2, 2, 4)
-    rules = Rules(
-        episode_tics=2100,
-        repeat_probability=0.25,
-        past_actions=32,
-        reward=Weights.model_validate(dict.fromkeys(Weights.model_fields, 1.0)),
-        reward_scale=1.0,
-    )
-    seconds, busy = {True: 0.0, False: 0.0}, {True: 0.0, False: 0.0}
-    with tempfile.TemporaryDirectory() as folder:
-        for turn in range(4):
-            for record in (True, False):
-                store = f"{turn}.zarr"
-                writer = Writer(
-                    folder=Path(folder), store=store, number=0, count=1, games=1, seed=turn
-                )
-                game = RecordedGame(facts, rules, writer, "random", Progress(), record)
-                actions = np.random.default_rng(turn).integers(len(facts.actions), size=steps)
-                began, busy_before = time.monotonic(), time.process_time()
-                for action in actions:
-                    _, _, died, late, _ = game.step(action)
-                    if died or late:
-                        game.reset()
-                game.checkpoint()
-                seconds[record] += time.monotonic() - began
-                busy[record] += time.process_time() - busy_before
-                game.close()
-    for record, name in ((True, "on"), (False, "off")):
-        print(
-            f"recording {name}: {4 * steps / seconds[record]:.0f} steps/s, "
-            f"{1e3 * busy[record] / (4 * steps):.2f} ms of processor time a step"
-        )
-
-
-if __name__ == "__main__":
-    measure_cost()

@@ -2,7 +2,7 @@
 
 import csv
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -54,8 +54,12 @@ class Training:
         resume: Path,
         schedule: Schedule,
         parts: Mapping[str, checkpoint.Part],
+        publish_average: Callable[[Path], None] | None = None,
     ) -> None:
+        """``publish_average`` writes what the training is worth so far into a folder, beside
+        every checkpoint: ``average`` in ``resume``."""
         self.accelerator, self.schedule, self.parts = accelerator, schedule, parts
+        self.publish_average = publish_average
         self.file, self.curve = resume / "checkpoint.safetensors", resume / "loss.csv"
         self.start = checkpoint.load(self.file, parts)
         self.sums: dict[str, Tensor] = {}
@@ -113,6 +117,8 @@ class Training:
         """Checkpoint now; the first process writes."""
         if self.accelerator.is_main_process:
             checkpoint.save(self.file, count, self.parts)
+            if self.publish_average is not None:
+                self.publish_average(self.file.parent / "average")
         device.wait(self.accelerator)
 
     def publish(self, folder: Path) -> None:

@@ -91,8 +91,8 @@ def fit(
     model, optimizer = accelerator.prepare(net, params.optimizer.make(net.parameters()))
     net = accelerator.unwrap_model(model)
     if params.compile:
-        net.encoder.compile(dynamic=False)
-        net.decoder.compile(dynamic=False)
+        device.compile_module(net.encoder)
+        device.compile_module(net.decoder)
     lpips = PerceptualLoss(params.perceptual).to(accelerator.device)
     precision = device.resolve(params.precision, accelerator.device)
     size = training.share(params.batch_size, accelerator.num_processes, "autoencoder")

@@ -52,7 +52,7 @@ def main(
     precision = device.resolve(params.precision, accelerator.device)
     if params.compile:
         for part in autoencoder.decoder_modules():
-            part.compile(dynamic=False)
+            device.compile_module(part)
     frames = Frames(episodes, "train")
     encoded = {entry.id: entry for entry in latents.entries}
     size = training.share(params.batch_size, accelerator.num_processes, "decoder")

@@ -1,5 +1,6 @@
 """Stage 4: the denoiser, on windows of real latents and on its own predictions (§3.2)."""
 
+import copy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, Self
@@ -60,6 +61,12 @@ class Params(StageParams):
         return self
 
     @model_validator(mode="after")
+    def _has_checkpoints_for_gradients(self) -> Self:
+        if self.gradient_checkpointing and self.unet.kind == "small":
+            raise ValueError("gradient_checkpointing: true: the small U-Net has none: false")
+        return self
+
+    @model_validator(mode="after")
     def _can_be_sampled_so(self) -> Self:
         require_fit(self.sampling, self.noise, self.augmentation, "sampling.")
         return self
@@ -82,7 +89,7 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     model, optimizer = accelerator.prepare(denoiser, params.optimizer.make(denoiser.parameters()))
     denoiser = accelerator.unwrap_model(model)
     if params.compile:
-        denoiser.net.compile(dynamic=False)
+        device.compile_module(denoiser.net)
     precision = device.resolve(params.precision, accelerator.device)
     accelerator.print(f"precision: {precision}")
     ema = training.Ema(denoiser, params.ema_decay)
@@ -96,7 +103,14 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
         return window, random
 
     parts = {"denoiser": denoiser, "optimizer": optimizer, "ema": ema.shadow}
-    with training.Training(accelerator, resume, params.schedule, parts) as train:
+
+    def publish_average(folder: Path) -> None:
+        average = copy.deepcopy(denoiser)
+        ema.copy_to(average)
+        save_model(average.half(), folder)
+
+    progress = (accelerator, resume, params.schedule, parts, publish_average)
+    with training.Training(*progress) as train:
         loader = Loader(batch_at, train.steps)
         for step, batch in loader:
             params.optimizer.set_rate(optimizer, step, params.schedule.steps)
@@ -124,9 +138,11 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
             save_model(denoiser, folder)
             train.publish(folder)
     count = sum(p.numel() for p in denoiser.parameters())
+    steps = params.schedule.steps
+    targets = params.batch_size * sum(params.objective.targets_at(n, steps) for n in range(steps))
     accelerator.print(
         f"denoiser: {count / 1e6:.1f} M parameters, {params.context_frames} context frames, "
-        f"{params.schedule.steps} steps of {params.batch_size} windows out of {len(windows)}; "
+        f"{steps} steps of {params.batch_size} windows out of {len(windows)}, {targets} targets; "
         f"waited for data {loader.waiting_share:.1%} of the time"
     )
 

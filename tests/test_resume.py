@@ -10,7 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.tiny import write_params
+from gamengen import artifact
+from gamengen.model.denoiser import load_denoiser
+from stages import train
+from tests.tiny import params, write_params
 
 ROOT = Path(__file__).parent.parent
 SCHEDULE = {"steps": 30, "log_every": 2, "checkpoint_every": 4}
@@ -75,3 +78,23 @@ def test_killed_and_resumed_is_uninterrupted(
     assert curves[0] == curves[1]
     assert [int(row["step"]) for row in curves[0]] == list(range(2, 31, 2))
     assert not list(outs[1].parent.glob(".resume/*")), "checkpoints go when the output is whole"
+
+
+def test_an_unfinished_training_has_an_average_to_look_at(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here one that has done all its steps, and could not write its output."""
+    paths = made / "latents", made / "autoencoder", tmp_path / "out"
+
+    def full(*_: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(artifact, "whole", full)
+        with pytest.raises(OSError, match="disk full"):
+            train.main(params(train.Params, "train"), *paths)
+    (average,) = tmp_path.glob(".resume/out-*/average")
+    unfinished = load_denoiser(average).state_dict()
+    train.main(params(train.Params, "train"), *paths)
+    for name, tensor in load_denoiser(tmp_path / "out").state_dict().items():
+        torch.testing.assert_close(unfinished[name].float(), tensor, atol=1e-3, rtol=1e-3)
