@@ -247,3 +247,19 @@ def test_a_warm_start_trains_on(made: Path, tmp_path: Path) -> None:
     settings = tiny.params(train.Params, "train", init=str(tmp_path / "source"))
     train.main(settings, made / "latents", made / "autoencoder", tmp_path / "out")
     assert load_denoiser(tmp_path / "out").residual_std == 0.123
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"sampling": {"context_noise": 0.8}}, r"sampling\.context_noise: 0\.8: .* 0 and 0\.3"),
+        ({"sampling": {"steps": 1001}}, r"sampling\.steps: 1001: .* 1 and 1000"),
+        ({"sampling": {"guidance": 1.5}}, r"sampling\.guidance: 1\.5: must be 1"),
+        ({"gradient_checkpointing": True}, r"gradient_checkpointing: true: .* false"),
+    ],
+)
+def test_what_training_cannot_give_is_refused_before_it(
+    changes: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ValueError, match=named):
+        train.Params.model_validate(tiny.tiny_params({"train": changes})["train"])
