@@ -1,6 +1,5 @@
 """Stage 4: the denoiser, on windows of real latents and on its own predictions (§3.2)."""
 
-import copy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, Self
@@ -105,8 +104,9 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     parts = {"denoiser": denoiser, "optimizer": optimizer, "ema": ema.shadow}
 
     def publish_average(folder: Path) -> None:
-        average = copy.deepcopy(denoiser)
-        ema.copy_to(average)
+        # On the CPU: on XLA every copy would be compiled.
+        average = Denoiser.from_config(denoiser.config)
+        average.load_state_dict({name: value.cpu() for name, value in ema.shadow.items()})
         save_model(average.half(), folder)
 
     progress = (accelerator, resume, params.schedule, parts, publish_average)
