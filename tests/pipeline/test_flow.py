@@ -67,7 +67,7 @@ class background:
 def test_deployment_runs_every_stage_of_the_graph(project: Path, server: dict[str, str]) -> None:
     launcher = project / "launch/accelerate"
     launcher.write_text(launcher.read_text().replace("set -eu\n", BREAK_ONCE, 1))
-    for pool in ("cpu", "tpu"):
+    for pool in ("cpu", "gpu", "tpu"):
         call(["prefect", "work-pool", "create", pool, "--type", "process"], project, server)
     call(["prefect", "--no-prompt", "deploy", "--all"], project, server)
     with background(["prefect", "worker", "start", "--pool", "cpu"], project, server):
