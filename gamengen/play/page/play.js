@@ -75,10 +75,12 @@ const heed = {
 
   async frame(header, parts) {
     const pictures = await Promise.all(parts.map(picture));
-    if (header.number <= drawn) return;
+    const begun = header.paused && header.since_real === 0;
+    const stale = !ready && !test && !begun; // sent before the start that was asked for
+    if (header.number <= drawn || stale) return;
     drawn = canvas.dataset.number = header.number;
-    if (!ready && header.paused && header.since_real === 0) startShown();
-    else setPaused(header.paused);
+    if (ready || test) setPaused(header.paused);
+    else startShown();
     if (!header.blind) showStats(header);
     if (editing) return;
     shown = pictures;
