@@ -39,7 +39,7 @@ $(SYNCED): uv.lock pyproject.toml
 # Before anything long: a slip in the last stage's section is found now, not hours later.
 params: $(CHECKED)
 
-$(CHECKED): $(SYNCED) params.yaml dvc.yaml $(wildcard flows/*.py stages/*.py gamengen/*.py gamengen/*/*.py)
+$(CHECKED): $(SYNCED) params.yaml dvc.yaml $(wildcard flows/*.py stages/*.py gamengen/*.py gamengen/*/*.py gamengen/*/*/*.py)
 	@python -m flows.check
 	@touch $@
 

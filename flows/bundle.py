@@ -15,8 +15,8 @@ from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
 from flows.check import check_params, stage_names
-from gamengen.errors import InputError
-from gamengen.perceptual import weights_file
+from gamengen.runtime.errors import InputError
+from gamengen.training.perceptual import weights_file
 
 LARGEST = 60_000_000  # bytes
 # What the stages import and such a machine lacks: it has torch, torchvision, accelerate, einops,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from gamengen.errors import InputError
-from gamengen.stage import PARAMS, read_params
+from gamengen.runtime.errors import InputError
+from gamengen.runtime.stage import PARAMS, read_params
 
 
 def check_params(stages: Sequence[str], path: Path = PARAMS) -> None:

@@ -15,7 +15,7 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.client.schemas.objects import TaskRun
 
 from flows.graph import compared, reproduce, upstream_of
-from gamengen.errors import InputError
+from gamengen.runtime.errors import InputError
 
 PARAMS, REPORT = Path("params.yaml"), Path("report")
 PROGRESS_EVERY = 60  # seconds between two lines of a progress bar in the log

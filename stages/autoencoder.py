@@ -10,22 +10,27 @@ from diffusers import AutoencoderKL
 from pydantic import Field, PositiveInt
 from tqdm import tqdm
 
-from gamengen import artifact, device, training
-from gamengen.episodes import Episodes, Frames
-from gamengen.errors import InputError
-from gamengen.loader import Loader
+from gamengen.data.encoding import Facts, require_size
+from gamengen.data.episodes import Episodes, Frames
+from gamengen.data.loader import Loader
 from gamengen.model.autoencoder import (
     Autoencoder,
-    Facts,
     encoder_digest,
     load_stable_diffusion,
     pad,
-    require_size,
     to_float,
 )
 from gamengen.model.small_autoencoder import SmallAutoencoder
-from gamengen.perceptual import PerceptualLoss, PerceptualTerm, load_lpips, perceptual_distance
-from gamengen.stage import StageParams, run
+from gamengen.runtime import artifact, device
+from gamengen.runtime.errors import InputError
+from gamengen.runtime.stage import StageParams, run
+from gamengen.training import loop as training
+from gamengen.training.perceptual import (
+    PerceptualLoss,
+    PerceptualTerm,
+    load_lpips,
+    perceptual_distance,
+)
 
 
 class Params(StageParams):
@@ -195,7 +200,7 @@ def report(
 
 
 def cli() -> None:
-    """Run from the command line: see gamengen.stage.run."""
+    """Run from the command line: see gamengen.runtime.stage.run."""
     run("autoencoder", Params, main)
 
 

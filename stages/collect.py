@@ -15,15 +15,16 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from stable_baselines3.common.vec_env import VecEnv
 
-from gamengen import device
-from gamengen.agent import AgentSettings, Choose, new_agent, play, saved_agent, train
-from gamengen.artifact import require_space, resume_folder, whole
-from gamengen.collection import Collection, last_state, split, write_rewards
-from gamengen.doom import Game, Resolution, Supersampling, config_path, game_facts
-from gamengen.episodes import Entry, GameFacts, Index, write_index
-from gamengen.errors import InputError
-from gamengen.recording import Policy, Rules, Writer, start_games
-from gamengen.stage import StageParams, run
+from gamengen.collection.agent import AgentSettings, Choose, new_agent, play, saved_agent, train
+from gamengen.collection.collection import Collection, last_state, split, write_rewards
+from gamengen.collection.recording import Policy, Rules, Writer, start_games
+from gamengen.data.episodes import Entry, Index, write_index
+from gamengen.game.doom import Game, Resolution, Supersampling, config_path, game_facts
+from gamengen.game.facts import GameFacts
+from gamengen.runtime import device
+from gamengen.runtime.artifact import require_space, resume_folder, whole
+from gamengen.runtime.errors import InputError
+from gamengen.runtime.stage import StageParams, run
 
 AGENT_BYTES = 200_000_000  # with its optimizer; twice while a checkpoint replaces another
 
@@ -212,7 +213,7 @@ def tell(
 
 
 def cli() -> None:
-    """Run from the command line: see gamengen.stage.run."""
+    """Run from the command line: see gamengen.runtime.stage.run."""
     run("collect", Params, main)
 
 

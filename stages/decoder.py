@@ -7,14 +7,16 @@ import torch
 import torch.nn.functional as F
 from pydantic import PositiveInt
 
-from gamengen import artifact, device, training
-from gamengen.episodes import Episodes, Frames
-from gamengen.errors import InputError
-from gamengen.latents import Latents
-from gamengen.loader import Loader
-from gamengen.model.autoencoder import Autoencoder, require_same_encoder, to_float
-from gamengen.perceptual import PerceptualLoss, PerceptualTerm
-from gamengen.stage import StageParams, run
+from gamengen.data.encoding import require_same_encoder
+from gamengen.data.episodes import Episodes, Frames
+from gamengen.data.latents import Latents
+from gamengen.data.loader import Loader
+from gamengen.model.autoencoder import Autoencoder, to_float
+from gamengen.runtime import artifact, device
+from gamengen.runtime.errors import InputError
+from gamengen.runtime.stage import StageParams, run
+from gamengen.training import loop as training
+from gamengen.training.perceptual import PerceptualLoss, PerceptualTerm
 
 
 class Params(StageParams):
@@ -117,7 +119,7 @@ def require_same_episodes(latents: Latents, episodes: Episodes) -> None:
 
 
 def cli() -> None:
-    """Run from the command line: see gamengen.stage.run."""
+    """Run from the command line: see gamengen.runtime.stage.run."""
     run("decoder", Params, main)
 
 

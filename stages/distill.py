@@ -7,10 +7,8 @@ from pathlib import Path
 import torch
 from pydantic import Field, PositiveInt
 
-from gamengen import artifact, device, objective, training
-from gamengen.checkpoint import save_model
-from gamengen.latents import Latents, Window, Windows
-from gamengen.loader import Loader
+from gamengen.data.latents import Latents, Window, Windows
+from gamengen.data.loader import Loader
 from gamengen.model import diffusion
 from gamengen.model.denoiser import Denoiser, load_denoiser, require_match
 from gamengen.model.distillation import (
@@ -20,7 +18,11 @@ from gamengen.model.distillation import (
     noise_levels,
 )
 from gamengen.model.sampler import guided_velocity
-from gamengen.stage import StageParams, run
+from gamengen.runtime import artifact, device
+from gamengen.runtime.checkpoint import save_model
+from gamengen.runtime.stage import StageParams, run
+from gamengen.training import loop as training
+from gamengen.training import objective
 
 UNIFORM = objective.Objective(targets=1, single_target_share=0.0, terminal_share=0.0)
 
@@ -44,7 +46,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
     accelerator = device.start()
     latents = Latents(latents_path)
     teacher = load_denoiser(denoiser_path).to(memory_format=torch.channels_last)
-    require_match(teacher, denoiser_path, latents)
+    require_match(teacher, denoiser_path, latents_path, latents.autoencoder, latents.game)
     resume = artifact.resume_folder(params, [latents_path, denoiser_path], student_path)
     student, fake = copy_of(teacher), copy_of(teacher)
     teacher.requires_grad_(False).to(accelerator.device)
@@ -153,7 +155,7 @@ def guided(
 
 
 def cli() -> None:
-    """Run from the command line: see gamengen.stage.run."""
+    """Run from the command line: see gamengen.runtime.stage.run."""
     run("distill", Params, main)
 
 

@@ -10,11 +10,12 @@ import torch
 from pydantic import PositiveInt
 from tqdm import tqdm
 
-from gamengen import artifact, device
-from gamengen.episodes import Entry, Episodes, write_index
-from gamengen.latents import ROWS_PER_SHARD, LatentIndex, LatentWriter, change_std
-from gamengen.model.autoencoder import Autoencoder, require_size, to_float
-from gamengen.stage import StageParams, run
+from gamengen.data.encoding import require_size
+from gamengen.data.episodes import Entry, Episodes, write_index
+from gamengen.data.latents import ROWS_PER_SHARD, LatentIndex, LatentWriter, change_std
+from gamengen.model.autoencoder import Autoencoder, to_float
+from gamengen.runtime import artifact, device
+from gamengen.runtime.stage import StageParams, run
 
 
 class Params(StageParams):
@@ -118,7 +119,7 @@ def encode(
 
 
 def cli() -> None:
-    """Run from the command line: see gamengen.stage.run."""
+    """Run from the command line: see gamengen.runtime.stage.run."""
     run("encode", Params, main)
 
 

@@ -4,16 +4,18 @@ from pathlib import Path
 
 from pydantic import PositiveInt
 
-from gamengen import artifact, device
-from gamengen import report as pages
-from gamengen.episodes import Episodes
-from gamengen.latents import Latents
-from gamengen.metrics import enemies, fvd, jobs, model, plan, shards, summary
-from gamengen.metrics.heldout import Heldout
-from gamengen.metrics.picture import PictureDistance
-from gamengen.model.autoencoder import Autoencoder, require_same_encoder
+from gamengen.data.encoding import require_same_encoder
+from gamengen.data.episodes import Episodes
+from gamengen.data.latents import Latents
+from gamengen.evaluation import enemies, fvd, jobs, plan, shards, summary
+from gamengen.evaluation import player as model
+from gamengen.evaluation import report as pages
+from gamengen.evaluation.heldout import Heldout
+from gamengen.evaluation.picture import PictureDistance
+from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import load_denoiser, require_match
-from gamengen.stage import StageParams, run
+from gamengen.runtime import artifact, device
+from gamengen.runtime.stage import StageParams, run
 
 
 class Params(StageParams):
@@ -48,8 +50,8 @@ def main(
     autoencoder = Autoencoder.load(decoder).to(where)
     require_same_encoder(encoded.autoencoder.encoder, autoencoder.facts.encoder, latents, decoder)
     teacher, pupil = (load_denoiser(folder).to(where) for folder in (denoiser, student))
-    require_match(teacher, denoiser, encoded)
-    require_match(pupil, student, encoded)
+    require_match(teacher, denoiser, latents, encoded.autoencoder, encoded.game)
+    require_match(pupil, student, latents, encoded.autoencoder, encoded.game)
     model.require_same_context(teacher, pupil, denoiser, student)
     one, many, held_down = params.teacher_forced, params.autoregressive, params.actions
     distilled = [model.student(pupil)] if student != denoiser else []
@@ -112,7 +114,7 @@ def main(
 
 
 def cli() -> None:
-    """Run from the command line: see gamengen.stage.run."""
+    """Run from the command line: see gamengen.runtime.stage.run."""
     run("evaluate", Params, main)
 
 

@@ -7,15 +7,17 @@ from typing import Literal, Self
 import torch
 from pydantic import Field, PositiveInt, model_validator
 
-from gamengen import artifact, device, objective, training
-from gamengen.checkpoint import save_model
-from gamengen.errors import InputError
-from gamengen.latents import Latents, Window, Windows
-from gamengen.loader import Loader
-from gamengen.model.autoencoder import read_facts, require_same_encoder
+from gamengen.data.encoding import read_facts, require_same_encoder
+from gamengen.data.latents import Latents, Window, Windows
+from gamengen.data.loader import Loader
 from gamengen.model.denoiser import Denoiser, from_stable_diffusion, load_denoiser, warm_start
 from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling, require_fit
-from gamengen.stage import StageParams, run
+from gamengen.runtime import artifact, device
+from gamengen.runtime.checkpoint import save_model
+from gamengen.runtime.errors import InputError
+from gamengen.runtime.stage import StageParams, run
+from gamengen.training import loop as training
+from gamengen.training import objective
 
 
 class UNet(StageParams):
@@ -187,7 +189,7 @@ def require_sides(unet: UNet, latent_shape: tuple[int, int, int]) -> None:
 
 
 def cli() -> None:
-    """Run from the command line: see gamengen.stage.run."""
+    """Run from the command line: see gamengen.runtime.stage.run."""
     run("train", Params, main)
 
 

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from gamengen.checkpoint import save_model
-from gamengen.episodes import Entry, Episode, Episodes, EpisodeWriter, GameFacts, Index, write_index
-from gamengen.latents import LatentIndex, Latents, LatentWriter, change_std
-from gamengen.model.autoencoder import Autoencoder, Facts, encoder_digest, to_float
+from gamengen.data.encoding import Facts
+from gamengen.data.episodes import Entry, Episode, Episodes, EpisodeWriter, Index, write_index
+from gamengen.data.latents import LatentIndex, Latents, LatentWriter, change_std
+from gamengen.game.facts import GameFacts
+from gamengen.model.autoencoder import Autoencoder, encoder_digest, to_float
 from gamengen.model.denoiser import Denoiser
 from gamengen.model.small_autoencoder import SmallAutoencoder
+from gamengen.runtime.checkpoint import save_model
 
 ACTIONS = {
     "NOTHING": [0, 0, 0],

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from gamengen.engine import History, recorded_history
-from gamengen.episodes import Episodes
-from gamengen.weights import Weights, load_weights
+from gamengen.data.episodes import Episodes, recorded_history
+from gamengen.game.engine import History
+from gamengen.model.weights import Weights, load_weights
 from tests.artifacts import awake, make_autoencoder, make_denoiser, make_episodes, make_latents
 
 HEIGHT, WIDTH = 40, 48  # the least that Stable-Baselines3 takes for a picture, and a grid apart

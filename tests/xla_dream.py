@@ -12,7 +12,7 @@ import gamengen  # noqa: F401  isort: skip
 from torch_xla.debug import metrics
 
 from gamengen.backends.backend import open_backend
-from gamengen.dream import Dream, Settings
+from gamengen.play.dream import Dream, Settings
 from tests.dreams import open_playable
 
 ACTIONS = (1, 0, 2, 3, 1, 1, 0)

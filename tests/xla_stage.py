@@ -13,7 +13,7 @@ from typing import Any
 import gamengen  # noqa: F401  isort: skip
 from torch_xla.debug import metrics
 
-from gamengen.training import Training
+from gamengen.training.loop import Training
 from tests.tiny import params
 
 STEPS = 10

@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from gamengen import device
 from gamengen.backends.compiled import Compiled
 from gamengen.backends.eager import Eager
 from gamengen.backends.precision import Precision
-from gamengen.errors import InputError
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import Denoiser
 from gamengen.model.sampler import Velocity
+from gamengen.runtime import device
+from gamengen.runtime.errors import InputError
 
 Picture = Callable[[Float[Tensor, "1 c h w"]], UInt8[Tensor, "h w 3"]]
 

@@ -16,19 +16,19 @@ import openvino
 import torch
 from torch import Tensor
 
-from gamengen import device
 from gamengen.backends.openvino import (
     CONFIG,
     OpenVino,
     convert_decoder,
     convert_denoiser,
 )
-from gamengen.latents import Latents, Windows
+from gamengen.data.latents import Latents, Windows
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import Denoiser
 from gamengen.model.diffusion import Sampling
 from gamengen.model.sampler import Past, Sampler
-from gamengen.weights import Weights
+from gamengen.model.weights import Weights
+from gamengen.runtime import device
 
 CACHE = Path(".cache/int8")
 # Arithmetic around the networks, such as the residual's, stays float32; the U-Net and the

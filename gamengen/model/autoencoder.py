@@ -2,44 +2,17 @@
 
 import hashlib
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from jaxtyping import Float
-from pydantic import BaseModel
 from torch import Tensor, nn
 
-from gamengen.checkpoint import save_model
-from gamengen.episodes import GameFacts
-from gamengen.errors import InputError
+from gamengen.data.encoding import Facts, read_facts
 from gamengen.model.small_autoencoder import SmallAutoencoder
-
-
-class Facts(BaseModel, frozen=True, extra="forbid"):
-    """What ``autoencoder.json`` says of the network beside it."""
-
-    kind: Literal["small", "stable-diffusion"]
-    height: int  # of a frame, pixels
-    width: int
-    downsampling: int
-    latent_channels: int
-    latent_mean: list[float]  # per latent channel, over the training frames
-    latent_std: list[float]
-    encoder: str  # sha256 of the encoder's weights: which latents this decoder reads
-
-    @property
-    def padded(self) -> tuple[int, int]:
-        """Height and width the network sees, pixels: 240 -> 256 as in the paper (§4.2)."""
-        grid = 4 * self.downsampling  # latents that a U-Net can halve twice
-        return -(-self.height // grid) * grid, -(-self.width // grid) * grid
-
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of one latent."""
-        height, width = self.padded
-        return self.latent_channels, height // self.downsampling, width // self.downsampling
+from gamengen.runtime.checkpoint import save_model
+from gamengen.runtime.errors import InputError
 
 
 class Autoencoder(nn.Module):
@@ -100,19 +73,6 @@ class Autoencoder(nn.Module):
         return cls(net.to(memory_format=torch.channels_last), facts).eval()
 
 
-def read_facts(folder: Path) -> Facts:
-    """The facts of a saved autoencoder, without its weights."""
-    path = folder / "autoencoder.json"
-    try:
-        return Facts.model_validate_json(path.read_text())
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: missing, so {folder} is no autoencoder; make it with: dvc repro autoencoder"
-        ) from None
-    except ValueError as error:
-        raise InputError(f"{path}: not an autoencoder's facts: {error}") from error
-
-
 def pad(frames: Tensor, facts: Facts) -> Tensor:
     """Frames padded below and on the right with their edge pixels."""
     height, width = facts.padded
@@ -153,25 +113,6 @@ def encoder_digest(net: SmallAutoencoder | AutoencoderKL) -> str:
             digest.update(f"{part}.{name}".encode())
             digest.update(tensor.detach().cpu().float().numpy().tobytes())
     return digest.hexdigest()
-
-
-def require_same_encoder(found: str, expected: str, found_in: Path, expected_in: Path) -> None:
-    """Raise InputError unless two artifacts stem from one autoencoder."""
-    if found != expected:
-        raise InputError(
-            f"{found_in}: its latents come from autoencoder {found[:12]}, but {expected_in} is "
-            f"{expected[:12]}; encode again with: dvc repro encode"
-        )
-
-
-def require_size(facts: Facts, folder: Path, game: GameFacts) -> None:
-    """Raise InputError unless the autoencoder was made for this game's frames."""
-    if (facts.height, facts.width) != (game.height, game.width):
-        raise InputError(
-            f"{folder}/autoencoder.json: made for frames of {facts.height} x {facts.width}, but "
-            f"the recorded ones are {game.height} x {game.width}; train one: autoencoder.source "
-            "null in params.yaml, or: dvc repro autoencoder"
-        )
 
 
 def to_float(frames: Tensor) -> Float[Tensor, "b 3 h w"]:

@@ -12,11 +12,11 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from gamengen.episodes import GameFacts
-from gamengen.errors import InputError
-from gamengen.latents import Latents
+from gamengen.data.encoding import Facts
+from gamengen.game.facts import GameFacts
 from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling
 from gamengen.model.unet import UNet
+from gamengen.runtime.errors import InputError
 
 
 class Denoiser(ModelMixin, ConfigMixin):
@@ -258,17 +258,18 @@ def load_denoiser(folder: Path) -> Denoiser:
         raise InputError(f"{folder}: not a denoiser: {error}") from error
 
 
-def require_match(denoiser: Denoiser, folder: Path, latents: Latents) -> None:
-    """Raise InputError unless a denoiser and latents belong together."""
-    theirs = latents.autoencoder
+def require_match(
+    denoiser: Denoiser, folder: Path, latents: Path, autoencoder: Facts, game: GameFacts
+) -> None:
+    """Raise InputError unless a denoiser and latents, with these facts, belong together."""
     for field, found, expected in (
-        ("latent_shape", denoiser.latent_shape, theirs.latent_shape),
-        ("autoencoder", str(denoiser.config["autoencoder"]), theirs.encoder),
-        ("actions", denoiser.game.action_names, latents.game.action_names),
-        ("tics_per_frame", denoiser.game.tics_per_frame, latents.game.tics_per_frame),
+        ("latent_shape", denoiser.latent_shape, autoencoder.latent_shape),
+        ("autoencoder", str(denoiser.config["autoencoder"]), autoencoder.encoder),
+        ("actions", denoiser.game.action_names, game.action_names),
+        ("tics_per_frame", denoiser.game.tics_per_frame, game.tics_per_frame),
     ):
         if found != expected:
             raise InputError(
-                f"{folder}/config.json: {field}: {found!r}, but {latents.folder} has {expected!r}; "
+                f"{folder}/config.json: {field}: {found!r}, but {latents} has {expected!r}; "
                 "train again with: dvc repro train"
             )

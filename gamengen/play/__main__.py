@@ -11,11 +11,11 @@ from pathlib import Path
 import uvicorn
 
 from gamengen.backends.backend import NAMES, open_backend, usual
-from gamengen.errors import InputError
+from gamengen.model.weights import newest
 from gamengen.play import blind, source
 from gamengen.play.blind import Answers
 from gamengen.play.server import create_app
-from gamengen.weights import newest
+from gamengen.runtime.errors import InputError
 
 MAX_MESSAGE = 1 << 20  # bytes: longer ones close the connection before they are read
 

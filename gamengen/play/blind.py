@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
-from gamengen.errors import InputError
+from gamengen.runtime.errors import InputError
 
 FILE = Path("data/blind.jsonl")
 PAPER = {("clips", 1.6): "58 %", ("clips", 3.2): "60 %"}  # of 10 raters x 130 clips

@@ -10,7 +10,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from gamengen.engine import Frame
+from gamengen.game.engine import Frame
 from gamengen.play.picture import from_jpeg
 
 SECONDS = 60

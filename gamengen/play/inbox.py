@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 
-from gamengen.engine import Frame
+from gamengen.game.engine import Frame
 from gamengen.play.messages import AnyMessage, BadMessage, Keys, Settings
 
 MAX_WAITING = 16

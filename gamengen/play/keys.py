@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel
 
-from gamengen.episodes import GameFacts
+from gamengen.game.facts import GameFacts
 
 # A browser names a key by its place (KeyboardEvent.code), whatever the layout prints on it.
 WANTED = {

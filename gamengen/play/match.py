@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import numpy as np
 
-from gamengen.dream import Dream
-from gamengen.engine import Engine, Frame, History
+from gamengen.game.engine import Engine, Frame, History
+from gamengen.play.dream import Dream
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from gamengen.engine import Frame
+from gamengen.game.engine import Frame
 from gamengen.play.messages import MAX_PICTURE, BadMessage
 
 MAX_PIXELS = 1024 * 1024

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from gamengen.engine import Frame
+from gamengen.game.engine import Frame
 from gamengen.play import messages
 from gamengen.play.clip import Moment, Recorder, encode
 from gamengen.play.inbox import Command

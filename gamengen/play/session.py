@@ -8,10 +8,9 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-from gamengen.dream import Settings
-from gamengen.errors import InputError
 from gamengen.play import messages
 from gamengen.play.blind import Answers
+from gamengen.play.dream import Settings
 from gamengen.play.inbox import Command, Inbox
 from gamengen.play.mailbox import Mailbox
 from gamengen.play.match import Match
@@ -22,6 +21,7 @@ from gamengen.play.playing import Playing
 from gamengen.play.source import Source
 from gamengen.play.trials import Trials
 from gamengen.play.wire import pack
+from gamengen.runtime.errors import InputError
 
 log = logging.getLogger(__name__)
 

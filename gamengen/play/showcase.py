@@ -5,11 +5,11 @@ from contextlib import closing
 from pathlib import Path
 
 from gamengen.backends.backend import open_backend, usual
+from gamengen.model.weights import newest
 from gamengen.play import source
 from gamengen.play.clip import encode
 from gamengen.play.match import Match
 from gamengen.play.picture import to_jpeg
-from gamengen.weights import newest
 
 START = 0  # as the page numbers them
 # Which keys, for how many frames.

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gamengen.backends.backend import Backend
-from gamengen.dream import Dream, Settings, defaults
-from gamengen.engine import Engine, History, recorded_history
-from gamengen.episodes import Entry, Episodes, GameFacts
-from gamengen.real_game import RealGame
-from gamengen.weights import Role, load_episodes, load_weights
+from gamengen.data.episodes import Entry, Episodes, recorded_history
+from gamengen.data.replay import load_episodes
+from gamengen.game.engine import Engine, History
+from gamengen.game.facts import GameFacts
+from gamengen.game.real_game import RealGame
+from gamengen.model.weights import Role, load_weights
+from gamengen.play.dream import Dream, Settings, defaults
 
 MAX_STARTS = 24
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from gamengen.dream import Settings
-from gamengen.engine import Frame
-from gamengen.episodes import Entry
+from gamengen.data.episodes import Entry
+from gamengen.game.engine import Frame
 from gamengen.play import messages
 from gamengen.play.blind import Answers, Record, verdicts
+from gamengen.play.dream import Settings
 from gamengen.play.inbox import Command
 from gamengen.play.keys import action_of
 from gamengen.play.match import Match

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows import bundle
-from gamengen.errors import InputError
+from gamengen.runtime.errors import InputError
 from tests.tiny import ROOT, write_params
 
 TINY = ["autoencoder.source=null", "collect.games=1"]

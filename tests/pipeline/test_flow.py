@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from flows.pipeline import set_params
-from gamengen.errors import InputError
+from gamengen.runtime.errors import InputError
 from tests.conftest import call
 from tests.pipeline.test_repro import STAGES
 

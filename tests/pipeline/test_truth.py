@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from flows.check import check_params, stage_names
 from flows.deps import imported_files, is_code, ships
-from gamengen.errors import InputError
+from gamengen.runtime.errors import InputError
 from tests.conftest import call
 from tests.tiny import ROOT, write_params
 

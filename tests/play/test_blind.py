@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from gamengen.dream import Settings
-from gamengen.errors import InputError
 from gamengen.play import blind, trials
 from gamengen.play.blind import Answers, Record, in_words, verdicts, wilson
+from gamengen.play.dream import Settings
+from gamengen.runtime.errors import InputError
 
 
 def test_settings_in_words() -> None:

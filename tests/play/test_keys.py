@@ -2,8 +2,8 @@
 
 import pytest
 
-from gamengen.doom import button_combinations
-from gamengen.episodes import GameFacts
+from gamengen.game.doom import button_combinations
+from gamengen.game.facts import GameFacts
 from gamengen.play.keys import action_of, key_map
 from tests.artifacts import game_facts
 

@@ -11,8 +11,8 @@ from fastapi import FastAPI
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from gamengen.dream import Settings
 from gamengen.play.blind import Answers
+from gamengen.play.dream import Settings
 from tests.play.worlds import served, until
 
 SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}

@@ -12,15 +12,15 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from gamengen.backends.backend import open_backend
-from gamengen.dream import Settings
-from gamengen.errors import InputError
 from gamengen.play import messages
 from gamengen.play.__main__ import bind
 from gamengen.play.blind import Answers
+from gamengen.play.dream import Settings
 from gamengen.play.origin import host_allowed, same_origin
 from gamengen.play.picture import from_jpeg
 from gamengen.play.server import create_app
 from gamengen.play.source import Source, load
+from gamengen.runtime.errors import InputError
 from tests.play.player import ORIGIN, Player, png
 from tests.play.test_messages import mangled, settings_fields
 from tests.play.worlds import StripedWorld, tiny_source, until

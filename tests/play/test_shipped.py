@@ -12,9 +12,9 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from gamengen.backends.backend import open_backend
-from gamengen.dream import Dream, defaults
+from gamengen.model.weights import load_weights, newest
+from gamengen.play.dream import Dream, defaults
 from gamengen.play.source import load
-from gamengen.weights import load_weights, newest
 from tests.play.test_page import chromium
 from tests.play.worlds import until
 from tests.tiny import ROOT

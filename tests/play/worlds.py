@@ -12,8 +12,8 @@ import numpy as np
 from fastapi import FastAPI
 
 from gamengen.backends.backend import open_backend
-from gamengen.engine import Frame, History
-from gamengen.episodes import GameFacts
+from gamengen.game.engine import Frame, History
+from gamengen.game.facts import GameFacts
 from gamengen.play import source
 from gamengen.play.__main__ import serve
 from gamengen.play.source import Source

@@ -1,0 +1,241 @@
+"""``python -m gamengen.bench``: how fast this machine plays, as one table and as JSON."""
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gamengen.backends.backend import NAMES, THREADS, Backend, open_backend
+from gamengen.backends.precision import FORMATS, Precision, usual
+from gamengen.bench import fidelity, full_size
+from gamengen.bench.speed import Speed, play
+from gamengen.data.episodes import Episodes, recorded_history
+from gamengen.data.replay import load_episodes
+from gamengen.game.engine import History
+from gamengen.model.weights import Role, Weights, load_weights, newest
+from gamengen.play.dream import Dream, Settings, defaults
+from gamengen.runtime.errors import InputError
+
+TOO_SLOW = 1000  # ms a frame: where eager is slower, no other way is worth its build
+PACKAGES = ("torch", "diffusers", "openvino", "nncf", "torch-xla")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was played, and how fast; or why not."""
+
+    model: str
+    backend: str
+    precision: str
+    settings: Settings
+    speed: Speed | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line may say."""
+
+    model: Path
+    out: Path
+    seconds: float
+    steps: list[int]
+    backends: list[str]
+    precision: Precision
+    rollouts: int
+    full_size: bool
+
+
+def main(options: Options) -> int:
+    """Measure, print the table, write the JSON; 2 when there is nothing to play."""
+    try:
+        weights = load_weights(options.model)
+        episodes = load_episodes(options.model)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    entry = episodes.of("heldout")[0]
+    history = recorded_history(
+        episodes, entry, min(100, entry.length - 1), weights.teacher.context_frames
+    )
+    rows = list(_rows("made here", weights, history, options))
+    if options.full_size:
+        rows += _full_size(weights, options)
+    losses = list(_losses(weights, episodes, options))
+    report(rows, losses, options)
+    return 0
+
+
+def _rows(model: str, weights: Weights, history: History, options: Options) -> Iterator[Row]:
+    """Every back end, in each number of steps; one step is the student's."""
+    slow = ""
+    for name in options.backends:
+        if slow:
+            yield Row(model, name, "", Settings(), None, slow)
+            continue
+        try:
+            backend = _open(name, options)
+            dream = Dream(weights, backend)
+        except InputError as error:
+            yield Row(model, name, "", Settings(), None, str(error))
+            continue
+        for steps in options.steps:
+            dream.settings = _settings(weights, steps)
+            speed = play(dream, history, options.seconds)
+            yield Row(model, name, backend.precision, dream.settings, speed)
+            print(f"{model}, {name}, {steps}: {speed.fps:.1f} FPS", file=sys.stderr)
+            if name == "eager" and speed.frame.p50 / steps > TOO_SLOW:
+                slow = f"not tried: eager takes {speed.frame.p50 / 1e3:.1f} s a frame"
+
+
+def _full_size(weights: Weights, options: Options) -> Iterator[Row]:
+    """Stable Diffusion's size; OpenVINO is for CPUs, which it is too large for."""
+    large = full_size.full_size(weights.teacher.game)
+    backends = [name for name in options.backends if not name.startswith("openvino")]
+    yield from _rows(
+        "SD 1.4's size, random weights",
+        large,
+        full_size.any_history(),
+        replace(options, backends=backends),
+    )
+
+
+def _settings(weights: Weights, steps: int) -> Settings:
+    """As it is played; one step is the student's."""
+    role: Role = "student" if steps == 1 else "teacher"
+    return replace(defaults(weights)[role], steps=steps)
+
+
+def _open(name: str, options: Options) -> Backend:
+    return open_backend(name, options.precision, options.model / "latents")
+
+
+def _losses(weights: Weights, episodes: Episodes, options: Options) -> Iterator[fidelity.Fidelity]:
+    """What int8 costs, kept beside the quantised model."""
+    if "openvino-int8" not in options.backends or not options.rollouts:
+        return
+    from gamengen.backends.openvino_int8 import loss_file
+
+    dream, reference = (
+        Dream(weights, _open(name, options)) for name in ("openvino-int8", "openvino")
+    )
+    context, count = weights.teacher.context_frames, options.rollouts
+    chosen = fidelity.starts(episodes, context, count, fidelity.FRAMES)
+    if not chosen:
+        print("int8's loss: no held-out episode is long enough", file=sys.stderr)
+        return
+    found = []
+    for steps in options.steps:
+        found.append(fidelity.compare(dream, reference, chosen, _settings(weights, steps)))
+        yield found[-1]
+    fidelity.write(loss_file(weights), found)
+
+
+def report(rows: Sequence[Row], losses: Sequence[fidelity.Fidelity], options: Options) -> None:
+    """The table on stdout; everything, and the machine, in ``options.out``."""
+    machine = this_machine()
+    print(f"{machine['cpu']}, {machine['threads']} threads; {machine['accelerator']}")
+    print(" ".join(f"{k} {v}" for k, v in machine["versions"].items()))
+    print(table(rows))
+    for loss in losses:
+        print(loss_in_words(loss))
+    told = {
+        "machine": machine,
+        "seconds": options.seconds,
+        "rows": [asdict(row) for row in rows],
+        "int8": [asdict(loss) for loss in losses],
+    }
+    options.out.write_text(json.dumps(told, indent=1) + "\n")
+
+
+PARTS = ("denoise", "decode", "picture", "frame")
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Plain text, a line a row; FPS counts action in, denoise, decode and picture out."""
+    lines, model = [], None
+    for row in rows:
+        if row.model != model:
+            lines += ["", *_heading(row.model)]
+            model = row.model
+        lines.append(f"{row.backend:<14} {_figures(row)}".rstrip())
+    return "\n".join(lines)
+
+
+def _heading(model: str) -> list[str]:
+    """Three lines: whose rows these are, and what their columns hold."""
+    groups = "".join(f"{name + ' ms':>16}" for name in PARTS)
+    columns = f"{'p50':>8}{'p99':>8}" * len(PARTS)
+    left = f"{'back end':<14} {'precision':<9} {'model':<8}{'steps':>5}"
+    return [model, f"{'':<{len(left)}}{groups}", f"{left}{columns}{'FPS':>8}{'real time':>11}"]
+
+
+def _figures(row: Row) -> str:
+    if row.speed is None:
+        return row.note
+    settings, speed = row.settings, row.speed
+    spreads = [getattr(speed, name) for name in PARTS]
+    numbers = "".join(f"{part.p50:8.2f}{part.p99:8.2f}" for part in spreads)
+    return (
+        f"{row.precision:<9} {settings.model:<8}{settings.steps:>5}{numbers}"
+        f"{speed.fps:8.1f}{speed.real_time:10.2f}x"
+    )
+
+
+def loss_in_words(loss: fidelity.Fidelity) -> str:
+    """One line: int8 against float32, and both against the recording."""
+    return (
+        f"{loss.backend}, {loss.settings.model}, {loss.settings.steps} steps, {loss.rollouts} "
+        f"rollouts of {loss.frames}: against fp32 {loss.against_fp32.psnr:.1f} dB, LPIPS "
+        f"{loss.against_fp32.lpips:.3f} (first frame {loss.first_against_fp32.psnr:.1f} dB, "
+        f"{loss.first_against_fp32.lpips:.3f}); against the recording {loss.real.psnr:.2f} dB, "
+        f"{loss.real.lpips:.3f}, where fp32 has {loss.real_fp32.psnr:.2f} dB, "
+        f"{loss.real_fp32.lpips:.3f}"
+    )
+
+
+def this_machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    module = torch.get_device_module(found) if found else None
+    return {
+        "cpu": _cpu(),
+        "threads": THREADS,
+        "accelerator": module.get_device_name() if module else "no accelerator",
+        "versions": versions,
+    }
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """The command line."""
+    parser = argparse.ArgumentParser("python -m gamengen.bench", description=__doc__)
+    add = parser.add_argument
+    add("--model", type=Path, default=newest())
+    add("--out", type=Path, default=Path("bench.json"))
+    add("--seconds", type=float, default=20, help="of play per row")
+    add("--steps", type=int, nargs="+", default=[1, 4])
+    add("--backends", nargs="+", choices=NAMES, default=list(NAMES))
+    add("--precision", choices=list(FORMATS), default=usual(), help="of eager and compile")
+    add("--rollouts", type=int, default=8, help="to measure int8's loss on; 0: none")
+    add("--full-size", action=argparse.BooleanOptionalAction, default=True, help="SD 1.4's size")
+    return Options(**vars(parser.parse_args(arguments)))

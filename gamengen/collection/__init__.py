@@ -1,0 +1,4 @@
+"""How games become recordings: an agent learns, and everything it sees is kept.
+
+Nothing here knows the model.
+"""

@@ -1,0 +1,186 @@
+"""Where a collection stands: its games, its agent, its rewards; survives a kill."""
+
+import csv
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecEnv
+from tqdm import tqdm
+
+from gamengen.collection.recording import Progress
+from gamengen.data.episodes import Entry
+from gamengen.runtime.interrupt import Interrupt
+
+
+class RewardRow(BaseModel, frozen=True, extra="forbid"):
+    """Mean reward, by A.5 and unscaled, of the episodes that ended up to a step."""
+
+    step: int
+    episodes: int
+    mean_episode_reward: float
+
+
+class State(BaseModel, frozen=True, extra="forbid"):
+    """What a checkpoint says of everything but the agent."""
+
+    steps: int = 0
+    frames: int = 0
+    rewards: list[RewardRow] = []
+    games: list[Progress]
+
+
+class Collection:
+    """One process's share of a collection, checkpointed into ``folder``.
+
+    Every checkpoint is a folder of its own that appears by a rename: the agent, the random
+    generators and the state of the games. An interrupt is honoured between two rollouts of a
+    training, and between two steps of play, after a checkpoint; a second one at once.
+    """
+
+    def __init__(self, folder: Path, games: int, frames: int, every: int, quiet: bool) -> None:
+        self.folder, self.every = folder, every
+        self.saved = latest(folder)
+        self.state = State(games=[Progress() for _ in range(games)])
+        if self.saved is not None:
+            self.state = State.model_validate_json((self.saved / "state.json").read_text())
+        self.steps, self.frames = self.state.steps, self.state.frames
+        self.rewards = [*self.state.rewards]
+        self.first_frames, self.pauses = self.frames, 0
+        self.ended: list[float] = []
+        self.interrupt = Interrupt(insist=True)
+        self.all_idle = False
+        self.bar = tqdm(
+            total=max(frames, self.frames),
+            initial=self.frames,
+            unit=" frames",
+            disable=quiet,
+            mininterval=5,
+            dynamic_ncols=True,
+        )
+
+    def __enter__(self) -> "Collection":
+        self.interrupt.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.interrupt.__exit__()
+        self.bar.close()
+
+    def restore_random(self) -> None:
+        """Put the global generators back where the checkpoint left them."""
+        if self.saved is None:
+            return
+        with np.load(self.saved / "random.npz") as kept:
+            torch.set_rng_state(torch.from_numpy(kept["torch"]))
+            np.random.set_state(("MT19937", kept["numpy"], int(kept["position"]), 0, 0.0))  # noqa: NPY002
+
+    def count(self, infos: Sequence[dict[str, Any]]) -> None:
+        """Count one step of every game. Raises OSError when a game could not write."""
+        for info in infos:
+            if "error" in info:
+                raise info["error"]
+        added = sum(info["frames"] for info in infos)
+        self.steps += len(infos)
+        self.frames += added
+        self.ended += [info["episode_reward"] for info in infos if "episode_reward" in info]
+        self.all_idle = all(info["idle"] for info in infos)
+        self.bar.update(added)
+
+    def close_row(self) -> None:
+        """Add a row to the reward curve where episodes have ended since the last one."""
+        if not self.ended:
+            return
+        mean = float(np.mean(self.ended))
+        row = RewardRow(step=self.steps, episodes=len(self.ended), mean_episode_reward=mean)
+        self.rewards, self.ended = [*self.rewards, row], []
+        self.bar.set_postfix({"mean reward": f"{mean:.0f}"}, refresh=False)
+
+    def last_row(self) -> dict[str, float]:
+        """The newest row of the reward curve, for a log."""
+        return self.rewards[-1].model_dump(exclude={"step"}) if self.rewards else {}
+
+    def pause(self, games: VecEnv, agent: PPO | None) -> None:
+        """Between two rollouts: checkpoint when it is time to, or asked to stop."""
+        self.pauses += 1
+        if self.interrupt.asked or self.pauses % self.every == 0:
+            self.save(games, agent)
+        if self.interrupt.asked:
+            raise KeyboardInterrupt
+
+    def save(self, games: VecEnv, agent: PPO | None) -> None:
+        """Checkpoint now; older checkpoints go once the new one is whole."""
+        told = games.env_method("checkpoint")
+        for answer in told:
+            if isinstance(answer, OSError):
+                raise answer
+        self.state = State(steps=self.steps, frames=self.frames, rewards=self.rewards, games=told)
+        partial = self.folder / "partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        (partial / "state.json").write_text(self.state.model_dump_json())
+        _, key, position, *_ = np.random.get_state()  # noqa: NPY002
+        np.savez(
+            partial / "random.npz",
+            torch=torch.get_rng_state().numpy(),
+            numpy=np.asarray(key),
+            position=np.asarray(position),
+        )
+        if agent is not None:
+            agent.save(partial / "agent.zip")
+        number = 1 + (int(self.saved.name.split("-")[1]) if self.saved else 0)
+        older, self.saved = self.saved, self.folder / f"checkpoint-{number}"
+        os.replace(partial, self.saved)
+        if older is not None:
+            shutil.rmtree(older)
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest whole checkpoint of a folder."""
+    found = folder.glob("checkpoint-*")
+    return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def last_state(folder: Path) -> State:
+    """What the newest checkpoint of a process says."""
+    saved = latest(folder)
+    assert saved is not None, f"{folder}: no checkpoint"
+    return State.model_validate_json((saved / "state.json").read_text())
+
+
+def split(entries: Sequence[Entry], heldout_share: float) -> list[Entry]:
+    """Entries with a split each, by a hash of their seeds.
+
+    Whatever the hash says, one episode at least is held out that is as long as the median, and
+    one at least is left to train on: there must be two.
+    """
+    keys = {entry.seed: np.random.default_rng(entry.seed).random() for entry in entries}
+    order = sorted(entries, key=lambda entry: keys[entry.seed])
+    median = float(np.median([entry.length for entry in entries]))
+    always = next(entry.seed for entry in order if entry.length >= median)
+    never = next(entry.seed for entry in reversed(order) if entry.seed != always)
+    heldout = {seed for seed, key in keys.items() if key < heldout_share} | {always}
+    return [
+        entry.model_copy(
+            update={"split": "heldout" if entry.seed in heldout - {never} else "train"}
+        )
+        for entry in entries
+    ]
+
+
+def write_rewards(path: Path, states: Sequence[State]) -> None:
+    """The reward curve of every process as CSV."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["step", "mean_episode_reward", "episodes", "process"])
+        for process, state in enumerate(states):
+            writer.writerows(
+                [row.step, f"{row.mean_episode_reward:.1f}", row.episodes, process]
+                for row in state.rewards
+            )

@@ -1,0 +1,293 @@
+"""A game that records itself while it is played: a gymnasium environment with its own store."""
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from jaxtyping import UInt8
+from pydantic import BaseModel, Field
+from stable_baselines3.common.vec_env import SubprocVecEnv
+
+from gamengen.data.episodes import Entry, Episode, EpisodeWriter
+from gamengen.game.doom import Game, averaged
+from gamengen.game.facts import GameFacts
+from gamengen.game.rewards import Area, Weights, area_of, rewards
+
+Policy = Literal["training", "trained", "random"]
+HEIGHT, WIDTH = 120, 160  # of the pictures the agent sees (A.5)
+
+
+class Rules(BaseModel, frozen=True, extra="forbid"):
+    """How a game is played, whoever plays it."""
+
+    episode_tics: int = Field(gt=0)
+    repeat_probability: float = Field(ge=0, lt=1)
+    past_actions: int = Field(gt=0)
+    reward: Weights
+    reward_scale: float = Field(gt=0)
+
+
+class Running(BaseModel, frozen=True, extra="forbid"):
+    """An episode in progress, told by what brings it back: its seed and its actions."""
+
+    number: int
+    policy: Policy
+    agent_step: int
+    actions: list[int]
+
+
+class Progress(BaseModel, frozen=True, extra="forbid"):
+    """Where a game and its store stand."""
+
+    rows: int = 0
+    entries: list[Entry] = []
+    episode_rewards: list[float] = []  # of each entry
+    frames: int = 0  # recorded, the running episode's included
+    steps: int = 0  # actions taken by an agent in training
+    finishing: bool = False
+    running: Running | None = None
+
+
+class Writer(BaseModel, frozen=True, extra="forbid"):
+    """Who records: game ``number`` of ``count``, into ``store``; seeds follow from these."""
+
+    folder: Path
+    store: str
+    number: int
+    count: int
+    games: int  # in this process: the agent takes so many steps at once
+    seed: int
+
+    def episode_seed(self, episode: int) -> int:
+        """Seed of this writer's n-th episode; no two episodes of a collection share one."""
+        return (self.seed * 1_000_003 + episode * self.count + self.number) % 2**31
+
+
+class RecordedGame(gymnasium.Env):
+    """Doom as the agent sees it (A.5), every frame of it kept.
+
+    Observation: ``frame`` and ``map``, uint8 [3, 120, 160], and ``actions``: which buttons were
+    down in each of the last actions, oldest first. The agent's reward is scaled; the recorded
+    one is not. A whole episode goes to the store when it ends. ``writer`` None records nothing.
+    """
+
+    def __init__(
+        self,
+        facts: GameFacts,
+        rules: Rules,
+        writer: Writer,
+        policy: Policy,
+        progress: Progress,
+        record: bool = True,
+    ) -> None:
+        self.facts, self.rules, self.writer, self.policy = facts, rules, writer, policy
+        picture = spaces.Box(0, 255, (3, HEIGHT, WIDTH), np.uint8)
+        past = spaces.MultiBinary(rules.past_actions * len(facts.buttons))
+        self.observation_space = spaces.Dict({"frame": picture, "map": picture, "actions": past})
+        self.action_space = spaces.Discrete(len(facts.actions))
+        self.game = Game(facts, automap=True)
+        path = writer.folder / writer.store
+        self.store = EpisodeWriter(path, facts, progress.rows) if record else None
+        self.entries, self.episode_rewards = [*progress.entries], [*progress.episode_rewards]
+        self.steps, self.finishing = progress.steps, progress.finishing
+        self.finished_frames = sum(entry.length for entry in self.entries)
+        self.episode = len(self.entries)
+        self.running: Running | None = None
+        self.seen = {key: np.zeros(space.shape, space.dtype) for key, space in self._spaces()}
+        if progress.running is None:
+            self._begin_next()
+            return
+        self._begin(progress.running)
+        for action in progress.running.actions:
+            self._hold(action)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Begin the next episode, with its own seed; none when the game is finishing."""
+        if self.running is None or self.taken:
+            self._begin_next()
+        return self.observation(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Hold an action, or the last one again, for ``action_tics``."""
+        if self.running is None:
+            return self.observation(), 0.0, False, False, {"frames": 0, "idle": True}
+        action = self._chosen_or_repeated(int(action))
+        before = len(self.actions)
+        reward = self._hold(action)
+        self.steps += self.policy == "training"
+        over, late = self.game.over is not None, self.tics >= self.rules.episode_tics
+        info: dict[str, Any] = self._end() if over or late else {}
+        info |= {"frames": len(self.actions) - before, "idle": False}
+        return self.observation(), reward * self.rules.reward_scale, over, late and not over, info
+
+    def observation(self) -> dict[str, np.ndarray]:
+        """What the agent sees now."""
+        return dict(self.seen)
+
+    def play_as(self, policy: Policy) -> None:
+        """Who plays the episodes that begin from now on."""
+        self.policy = policy
+
+    def finish(self) -> None:
+        """Begin no more episodes; the one in progress is played to its end."""
+        self.finishing = True
+
+    def checkpoint(self) -> Progress | OSError:
+        """Write what waits, and tell what brings this very state back."""
+        try:
+            if self.store is not None:
+                self.store.flush()
+        except OSError as error:
+            return error
+        return Progress(
+            rows=self.finished_frames,
+            entries=self.entries,
+            episode_rewards=self.episode_rewards,
+            frames=self.finished_frames + (len(self.actions) if self.running else 0),
+            steps=self.steps,
+            finishing=self.finishing,
+            running=self.running and self.running.model_copy(update={"actions": [*self.taken]}),
+        )
+
+    def close(self) -> None:
+        """End the game; rows that no checkpoint knows are left to be dropped."""
+        self.game.close()
+
+    def _spaces(self) -> list[tuple[str, Any]]:
+        return list(self.observation_space.spaces.items())  # type: ignore[attr-defined]
+
+    def _begin_next(self) -> None:
+        if not self.finishing:
+            steps = self.steps * self.writer.games
+            self._begin(
+                Running(number=self.episode, policy=self.policy, agent_step=steps, actions=[])
+            )
+
+    def _begin(self, running: Running) -> None:
+        self.running, self.episode, self.tics = running, running.number, 0
+        self.taken: list[int] = []
+        self.frame = self.game.start(self.writer.episode_seed(running.number))
+        self.first = area_of(self.game.variables, self.rules.reward.area_size)
+        self.visited: set[Area] = {self.first}
+        self.frames: list[np.ndarray] = []
+        self.actions: list[int] = []
+        self.rewards: list[float] = []
+        self.variables: list[Any] = []
+        self.seen["actions"] = np.zeros_like(self.seen["actions"])
+        self._look()
+
+    def _chosen_or_repeated(self, action: int) -> int:
+        if not self.taken:
+            return action
+        # A generator for each choice: nothing to bring back when an episode is resumed.
+        draw = np.random.default_rng([self.writer.episode_seed(self.episode), len(self.taken)])
+        return self.taken[-1] if draw.random() < self.rules.repeat_probability else action
+
+    def _hold(self, action: int) -> float:
+        """Play one action; returns the reward it earned."""
+        rows = self.facts.action_tics // self.facts.tics_per_frame
+        earned = [self._row(action) for _ in range(rows) if self.game.over is None]
+        self.taken.append(action)
+        self._look()
+        past, pressed = self.seen["actions"], self.facts.actions[action]
+        self.seen["actions"] = np.append(past[len(pressed) :], np.array(pressed, past.dtype))
+        return sum(earned)
+
+    def _row(self, action: int) -> float:
+        before, frame = self.game.variables, self.frame
+        self.frame = self.game.step(action)
+        after, weights = self.game.variables, self.rules.reward
+        reward = sum(rewards(before, after, self.visited, self.first, weights).values())
+        self.visited.add(area_of(after, weights.area_size))
+        self.tics += self.facts.tics_per_frame
+        self._keep(frame, action, reward, before)
+        return reward
+
+    def _keep(self, frame: np.ndarray, action: int, reward: float, variables: Any) -> None:
+        if self.store is not None:
+            self.frames.append(frame)
+        self.actions.append(action)
+        self.rewards.append(reward)
+        self.variables.append(variables)
+
+    def _end(self) -> dict[str, Any]:
+        """Add the terminal frame and hand the episode to the store."""
+        assert self.running is not None
+        self._keep(self.frame, self.facts.no_action, 0.0, self.game.variables)
+        running, self.running = self.running, None
+        told: dict[str, Any] = {"episode_reward": sum(self.rewards)}
+        if self.store is not None:
+            try:
+                self._store(running)
+            except OSError as error:
+                return told | {"error": error}
+        self.finished_frames += len(self.actions)
+        self.episode += 1
+        return told
+
+    def _store(self, running: Running) -> None:
+        assert self.store is not None
+        columns = {
+            name: np.array([row[name] for row in self.variables], np.float32)
+            for name in self.facts.variables
+        }
+        episode = Episode(
+            np.stack(self.frames),
+            np.array(self.actions, np.int32),
+            np.array(self.rewards, np.float32),
+            columns,
+        )
+        entry = Entry(
+            id=f"{Path(self.writer.store).stem}-{running.number:06d}",
+            store=self.writer.store,
+            start=self.store.append(episode),
+            length=len(episode),
+            split="train",
+            seed=self.writer.episode_seed(running.number),
+            policy=running.policy,
+            agent_step=running.agent_step,
+        )
+        self.entries.append(entry)
+        self.episode_rewards.append(float(sum(self.rewards)))
+
+    def _look(self) -> None:
+        self.seen["frame"] = for_agent(self.frame)
+        self.seen["map"] = for_agent(self.game.automap)
+
+
+def for_agent(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "3 120 160"]:
+    """A picture at the agent's resolution, channels first; larger ones are averaged down."""
+    smaller = averaged(picture, picture.shape[0] // HEIGHT)
+    return np.ascontiguousarray(smaller.transpose(2, 0, 1))
+
+
+def start_game(*arguments: Any) -> RecordedGame:
+    """A recorded game in a process of its own, out of reach of the terminal's Ctrl-C.
+
+    The stage is told of an interrupt and ends its games itself, after a checkpoint.
+    """
+    os.setsid()
+    return RecordedGame(*arguments)
+
+
+def start_games(
+    facts: GameFacts,
+    rules: Rules,
+    writers: Sequence[Writer],
+    policy: Policy,
+    progress: Sequence[Progress],
+    record: bool = True,
+) -> SubprocVecEnv:
+    """Games side by side, each with its process and its store."""
+    return SubprocVecEnv(
+        [
+            partial(start_game, facts, rules, writer, policy, told, record)
+            for writer, told in zip(writers, progress, strict=True)
+        ],
+        start_method="spawn",
+    )

@@ -1,0 +1,66 @@
+"""What latents are: the facts of the autoencoder that made them, without its network."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+from gamengen.game.facts import GameFacts
+from gamengen.runtime.errors import InputError
+
+
+class Facts(BaseModel, frozen=True, extra="forbid"):
+    """What ``autoencoder.json`` says of the network beside it."""
+
+    kind: Literal["small", "stable-diffusion"]
+    height: int  # of a frame, pixels
+    width: int
+    downsampling: int
+    latent_channels: int
+    latent_mean: list[float]  # per latent channel, over the training frames
+    latent_std: list[float]
+    encoder: str  # sha256 of the encoder's weights: which latents this decoder reads
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Height and width the network sees, pixels: 240 -> 256 as in the paper (§4.2)."""
+        grid = 4 * self.downsampling  # latents that a U-Net can halve twice
+        return -(-self.height // grid) * grid, -(-self.width // grid) * grid
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one latent."""
+        height, width = self.padded
+        return self.latent_channels, height // self.downsampling, width // self.downsampling
+
+
+def read_facts(folder: Path) -> Facts:
+    """The facts of a saved autoencoder, without its weights."""
+    path = folder / "autoencoder.json"
+    try:
+        return Facts.model_validate_json(path.read_text())
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: missing, so {folder} is no autoencoder; make it with: dvc repro autoencoder"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{path}: not an autoencoder's facts: {error}") from error
+
+
+def require_same_encoder(found: str, expected: str, found_in: Path, expected_in: Path) -> None:
+    """Raise InputError unless two artifacts stem from one autoencoder."""
+    if found != expected:
+        raise InputError(
+            f"{found_in}: its latents come from autoencoder {found[:12]}, but {expected_in} is "
+            f"{expected[:12]}; encode again with: dvc repro encode"
+        )
+
+
+def require_size(facts: Facts, folder: Path, game: GameFacts) -> None:
+    """Raise InputError unless the autoencoder was made for this game's frames."""
+    if (facts.height, facts.width) != (game.height, game.width):
+        raise InputError(
+            f"{folder}/autoencoder.json: made for frames of {facts.height} x {facts.width}, but "
+            f"the recorded ones are {game.height} x {game.width}; train one: autoencoder.source "
+            "null in params.yaml, or: dvc repro autoencoder"
+        )

@@ -1,0 +1,270 @@
+"""Frames, actions and variables of played games: Zarr in and out, whole episodes only."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+import zarr
+from jaxtyping import Float32, Int32, UInt8
+from pydantic import BaseModel, ValidationError
+from zarr.codecs import BloscCodec
+
+from gamengen.game.engine import History
+from gamengen.game.facts import GameFacts
+from gamengen.runtime import device
+from gamengen.runtime.errors import InputError
+
+Split = Literal["train", "heldout"]
+FRAMES_PER_CHUNK = 8
+CHUNKS_PER_SHARD = 64
+ROWS_PER_SHARD = FRAMES_PER_CHUNK * CHUNKS_PER_SHARD
+NUMBERS_PER_CHUNK = 16384  # of actions, rewards and variables: few files, small rewrites
+
+
+class Entry(BaseModel, frozen=True, extra="forbid"):
+    """One episode's rows: ``[start, start + length)`` of a store."""
+
+    id: str
+    store: str  # folder beside the index
+    start: int
+    length: int  # frames, the terminal one included
+    split: Split
+    seed: int
+    policy: Literal["training", "trained", "random"]
+    agent_step: int  # the agent's training steps when the episode began
+
+
+class Index(BaseModel, frozen=True, extra="forbid"):
+    """The content of ``index.json``."""
+
+    game: GameFacts
+    entries: list[Entry]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One played game, frame by frame.
+
+    Row i holds the frame seen before action i, that action, the reward it earned over
+    ``tics_per_frame`` tics and the variables at the time of the frame. The last row is the
+    terminal frame, with the action "NOTHING" and no reward.
+    """
+
+    frames: UInt8[np.ndarray, "n h w 3"]
+    actions: Int32[np.ndarray, " n"]
+    rewards: Float32[np.ndarray, " n"]
+    variables: Mapping[str, Float32[np.ndarray, " n"]]
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+
+class EpisodeWriter:
+    """Appends whole episodes to one Zarr store that nobody else writes.
+
+    Rows wait in memory until they fill a shard; ``flush`` writes the rest. ``rows`` rows of an
+    existing store are kept and anything after them, left by a crash, is dropped.
+    """
+
+    def __init__(self, path: Path, game: GameFacts, rows: int = 0) -> None:
+        self.path, self.game = path, game
+        self.waiting: list[dict[str, np.ndarray]] = []
+        self.rows = rows
+        group = zarr.open_group(path, mode="a")
+        self.columns: dict[str, Any] = {}
+        for name, (shape, kind) in self._kinds().items():
+            if name not in group:
+                _create(group, name, shape, kind)
+            column = self.columns[name] = group[name]
+            if column.shape[0] < rows:
+                raise InputError(
+                    f"{path}/{name}: holds {column.shape[0]} rows, its checkpoint says "
+                    f"{rows}: truncated; delete {path.parent} to collect again"
+                )
+            column.resize((rows, *shape))
+
+    def append(self, episode: Episode) -> int:
+        """Add an episode; returns the row at which it starts."""
+        start = self.rows + self._waiting_rows()
+        self.waiting.append(self._parts(episode))
+        # Up to the end of a shard and no further: a shard written twice is read and packed again.
+        whole = (self.rows + self._waiting_rows()) // ROWS_PER_SHARD * ROWS_PER_SHARD
+        if whole > self.rows:
+            self._write(whole - self.rows)
+        return start
+
+    def flush(self) -> None:
+        """Write everything that waits."""
+        if self.waiting:
+            self._write(self._waiting_rows())
+
+    def _write(self, count: int) -> None:
+        rest: dict[str, np.ndarray] = {}
+        for name in self.waiting[0]:
+            rows = np.concatenate([parts[name] for parts in self.waiting])
+            column = self.columns[name]
+            column.resize((self.rows + count, *column.shape[1:]))
+            column[self.rows :] = rows[:count]
+            rest[name] = rows[count:].copy()
+        self.rows += count
+        self.waiting = [rest] if len(rest["actions"]) else []
+
+    def _waiting_rows(self) -> int:
+        return sum(len(parts["actions"]) for parts in self.waiting)
+
+    def _parts(self, episode: Episode) -> dict[str, np.ndarray]:
+        parts = {"frames": episode.frames, "actions": episode.actions, "rewards": episode.rewards}
+        return parts | {
+            f"variables/{name}": episode.variables[name] for name in self.game.variables
+        }
+
+    def _kinds(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        game = self.game
+        kinds: dict[str, tuple[tuple[int, ...], str]] = {
+            "frames": ((game.height, game.width, 3), "uint8"),
+            "actions": ((), "int32"),
+            "rewards": ((), "float32"),
+        }
+        return kinds | {f"variables/{name}": ((), "float32") for name in game.variables}
+
+
+def _create(group: zarr.Group, name: str, shape: tuple[int, ...], kind: str) -> None:
+    frames = name == "frames"
+    group.create_array(
+        name,
+        shape=(0, *shape),
+        chunks=(FRAMES_PER_CHUNK if frames else NUMBERS_PER_CHUNK, *shape),
+        shards=(ROWS_PER_SHARD, *shape) if frames else None,
+        dtype=kind,
+        compressors=BloscCodec(cname="lz4", clevel=1) if frames else None,
+    )
+
+
+class Episodes:
+    """Reads a folder of episode stores by its index."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises InputError when the index is missing or damaged, or a store is truncated."""
+        self.folder = folder
+        index = read_index(folder, Index, "dvc repro collect")
+        self.game, self.entries = index.game, index.entries
+        if not self.entries:
+            raise InputError(f"{folder}/index.json: no episodes; raise collect.frames")
+
+    def of(self, split: Split) -> list[Entry]:
+        """The episodes of one split. Raises InputError when there is none."""
+        entries = [entry for entry in self.entries if entry.split == split]
+        if not entries:
+            raise InputError(f"{self.folder}/index.json: no episode in split {split!r}")
+        return entries
+
+    def frames(
+        self, entry: Entry, begin: int = 0, end: int | None = None
+    ) -> UInt8[np.ndarray, "n h w 3"]:
+        """Frames ``[begin, end)`` of an episode."""
+        return self._rows(entry, "frames", begin, end)
+
+    def actions(self, entry: Entry) -> Int32[np.ndarray, " n"]:
+        """The action taken at each frame; at the terminal frame none."""
+        return self._rows(entry, "actions")
+
+    def rewards(self, entry: Entry) -> Float32[np.ndarray, " n"]:
+        """The reward earned between each frame and the next."""
+        return self._rows(entry, "rewards")
+
+    def variable(self, entry: Entry, name: str) -> Float32[np.ndarray, " n"]:
+        """A game variable at each frame, e.g. HEALTH."""
+        return self._rows(entry, f"variables/{name}")
+
+    def batch(self, rows: Sequence[tuple[Entry, int]]) -> UInt8[np.ndarray, "b h w 3"]:
+        """Single frames from anywhere."""
+        return np.concatenate([self.frames(entry, i, i + 1) for entry, i in rows])
+
+    def _rows(self, entry: Entry, name: str, begin: int = 0, end: int | None = None) -> Any:
+        end = entry.length if end is None else end
+        if not 0 <= begin <= end <= entry.length:
+            raise IndexError(f"rows [{begin}, {end}) of episode {entry.id} of {entry.length}")
+        return open_array(self.folder / entry.store, name)[entry.start + begin : entry.start + end]
+
+
+def recorded_history(episodes: Episodes, entry: Entry, frame: int, length: int) -> History:
+    """The history of a recorded episode up to one of its frames, with at most ``length`` frames."""
+    begin = max(0, frame + 1 - length)
+    return History(
+        seed=entry.seed,
+        actions=episodes.actions(entry)[:frame],
+        frames=episodes.frames(entry, begin, frame + 1),
+    )
+
+
+@cache
+def open_array(store: Path, name: str) -> Any:
+    """One column of a store, opened once in a process."""
+    return zarr.open_group(store, mode="r")[name]
+
+
+class Frames:
+    """Every frame of a split, to draw single ones from."""
+
+    def __init__(self, episodes: Episodes, split: Split) -> None:
+        self.entries = episodes.of(split)
+        self.ends = np.cumsum([entry.length for entry in self.entries])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def locate(self, index: int) -> tuple[Entry, int]:
+        """The episode of a frame, and its place there."""
+        which = int(np.searchsorted(self.ends, index, side="right"))
+        return self.entries[which], index - (int(self.ends[which - 1]) if which else 0)
+
+    def draw(self, size: int, seed: int, step: int, rank: int) -> list[tuple[Entry, int]]:
+        """Uniformly drawn frames: a pure function of (seed, step, rank)."""
+        random = device.generator(seed, step, rank)
+        indices = torch.randint(len(self), (size,), generator=random).tolist()
+        return [self.locate(index) for index in indices]
+
+
+IndexKind = TypeVar("IndexKind", bound=BaseModel)
+
+
+def read_index(folder: Path, kind: type[IndexKind], remedy: str) -> IndexKind:
+    """The ``index.json`` of a folder, checked against the files beside it.
+
+    Raises InputError when it is missing or damaged, or a file is missing or truncated (Zarr
+    itself would read a missing chunk as zeros), each with the command that makes it again.
+    """
+    path = folder / "index.json"
+    try:
+        told = json.loads(path.read_text())
+        index = kind.model_validate(told["index"])
+        files: dict[str, int] = told["files"]
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing; make it with: {remedy}") from None
+    except (ValidationError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error}); make it again with: {remedy}") from None
+    for name, size in files.items():
+        file = folder / name
+        found = file.stat().st_size if file.is_file() else 0
+        if found != size:
+            raise InputError(
+                f"{file}: truncated: {found} bytes, {path.name} says {size}; "
+                f"make it again with: {remedy}"
+            )
+    return index
+
+
+def write_index(folder: Path, index: BaseModel) -> None:
+    """Write ``index.json``, last of all: a folder without one is unfinished."""
+    files = {
+        str(file.relative_to(folder)): file.stat().st_size
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != "index.json"
+    }
+    told = {"index": json.loads(index.model_dump_json()), "files": files}
+    (folder / "index.json").write_text(json.dumps(told, indent=1) + "\n")

@@ -1,0 +1,217 @@
+"""Encoded episodes: latents and actions in Zarr, and the windows a denoiser is trained on."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+import zarr
+from jaxtyping import Float, Float16, Int32, Int64
+from pydantic import BaseModel
+from torch import Tensor
+
+from gamengen.data.encoding import Facts
+from gamengen.data.episodes import Entry, Split, open_array, read_index
+from gamengen.game.facts import GameFacts
+from gamengen.runtime import device
+from gamengen.runtime.errors import InputError
+
+ROWS_PER_CHUNK = 64
+ROWS_PER_SHARD = 4096
+CHUNKS_KEPT = 4096  # 2.7 GB at Stable Diffusion's latent size
+
+
+class LatentIndex(BaseModel, frozen=True, extra="forbid"):
+    """The content of ``index.json``: whose latents these are, of which game."""
+
+    game: GameFacts
+    autoencoder: Facts
+    entries: list[Entry]
+    change_std: float  # root mean square of a training latent's change from frame to frame
+
+
+class LatentWriter:
+    """Writes the latents of whole episodes to one store of a known number of rows.
+
+    Rows wait in memory until they fill a shard, so that no shard is written twice.
+    """
+
+    def __init__(self, path: Path, rows: int, shape: tuple[int, int, int]) -> None:
+        group = zarr.open_group(path, mode="a")
+        self.latents, self.actions = (
+            group.require_array(
+                name,
+                shape=(rows, *inner),
+                chunks=(ROWS_PER_CHUNK, *inner),
+                shards=(ROWS_PER_SHARD, *inner),
+                dtype=kind,
+                compressors=None,
+            )
+            for name, inner, kind in (("latents", shape, "float16"), ("actions", (), "int32"))
+        )
+
+    def write(
+        self, row: int, latents: Float16[np.ndarray, "n c h w"], actions: Int32[np.ndarray, " n"]
+    ) -> None:
+        """Write rows from ``row`` on."""
+        self.latents[row : row + len(latents)] = latents
+        self.actions[row : row + len(actions)] = actions
+
+
+class Latents:
+    """Reads a folder of encoded episodes by its index."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises InputError when the index is missing or damaged, or a file truncated."""
+        self.folder = folder
+        index = read_index(folder, LatentIndex, "dvc repro encode")
+        self.game, self.autoencoder, self.entries = index.game, index.autoencoder, index.entries
+        self.change_std = index.change_std
+
+    def of(self, split: Split, longer_than: int = 0) -> list[Entry]:
+        """Episodes of a split with more than so many frames. Raises InputError if none."""
+        entries = [e for e in self.entries if e.split == split and e.length > longer_than]
+        if not entries:
+            raise InputError(
+                f"{self.folder}/index.json: no episode of more than {longer_than} frames in split "
+                f"{split!r}; raise collect.frames"
+            )
+        return entries
+
+    def latents(self, entry: Entry, begin: int, end: int) -> Float16[np.ndarray, "n c h w"]:
+        """Normalised latents of frames ``[begin, end)``."""
+        self._check(entry, begin, end)
+        first, last = entry.start + begin, entry.start + end
+        chunks = range(first // ROWS_PER_CHUNK, -(-last // ROWS_PER_CHUNK))
+        rows = [read_chunk(self.folder / entry.store, chunk) for chunk in chunks]
+        offset = chunks.start * ROWS_PER_CHUNK
+        together = rows[0] if len(rows) == 1 else np.concatenate(rows)
+        return together[first - offset : last - offset].copy()
+
+    def actions(self, entry: Entry, begin: int, end: int) -> Int32[np.ndarray, " n"]:
+        """Actions taken at frames ``[begin, end)``."""
+        self._check(entry, begin, end)
+        actions = read_actions(self.folder / entry.store)
+        return actions[entry.start + begin : entry.start + end].copy()
+
+    def _check(self, entry: Entry, begin: int, end: int) -> None:
+        if not 0 <= begin <= end <= entry.length:
+            raise IndexError(f"rows [{begin}, {end}) of episode {entry.id} of {entry.length}")
+
+
+def change_std(folder: Path, entries: Iterable[Entry], pairs: int = 1024) -> float:
+    """Root mean square of the change from frame to frame, over training pairs spread evenly.
+
+    Raises InputError when nothing changes: there is nothing to learn.
+    """
+    train = [entry for entry in entries if entry.split == "train"]
+    rows = [(entry.store, entry.start + i) for entry in train for i in range(1, entry.length)]
+    squares = []
+    for store, row in rows[:: max(1, len(rows) // pairs)]:
+        before, after = open_array(folder / store, "latents")[row - 1 : row + 1].astype(np.float64)
+        squares.append(np.square(after - before).mean())
+    if not squares or np.mean(squares) == 0:
+        raise InputError(f"{folder}: no training frame differs from the one before it")
+    return float(np.sqrt(np.mean(squares)))
+
+
+@lru_cache(maxsize=CHUNKS_KEPT)
+def read_chunk(store: Path, chunk: int) -> Float16[np.ndarray, "n c h w"]:
+    """One chunk of latents, kept: reading a window through Zarr costs more than training on it."""
+    first = chunk * ROWS_PER_CHUNK
+    rows: np.ndarray = open_array(store, "latents")[first : first + ROWS_PER_CHUNK]
+    rows.flags.writeable = False
+    return rows
+
+
+@cache
+def read_actions(store: Path) -> Int32[np.ndarray, " n"]:
+    """All actions of a store."""
+    actions: np.ndarray = open_array(store, "actions")[:]
+    actions.flags.writeable = False
+    return actions
+
+
+@dataclass(frozen=True)
+class Window:
+    """Consecutive latents of an episode in each row, and the actions between them (§3.2).
+
+    ``actions[:, i]`` was taken at ``frames[:, i]`` and led to the next one.
+    """
+
+    frames: Float[Tensor, "b f c h w"]
+    actions: Int64[Tensor, "b g"]  # g = f - 1
+
+    @property
+    def context(self) -> Float[Tensor, "b g c h w"]:
+        """Every frame but the last."""
+        return self.frames[:, :-1]
+
+    @property
+    def target(self) -> Float[Tensor, "b c h w"]:
+        """The last frame."""
+        return self.frames[:, -1]
+
+
+class Windows:
+    """Runs of ``targets`` frames of a split, each with the ``context_frames`` that led to it.
+
+    A run may begin at any frame but the first of its episode: what is missing before an episode's
+    start is its first frame, standing still.
+    """
+
+    def __init__(self, latents: Latents, split: Split, context_frames: int, targets: int) -> None:
+        self.latents, self.context_frames, self.targets = latents, context_frames, targets
+        self.entries = latents.of(split, longer_than=targets)
+        self.ends = np.cumsum([entry.length - targets for entry in self.entries])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def locate(self, index: int) -> tuple[Entry, int]:
+        """The episode of a window, and its first target's frame in it."""
+        which = int(np.searchsorted(self.ends, index, side="right"))
+        before = int(self.ends[which - 1]) if which else 0
+        return self.entries[which], index - before + 1
+
+    def read(self, places: Iterable[tuple[Entry, int]]) -> Window:
+        """Windows whose first targets are the given frames."""
+        parts = [self._one(entry, frame) for entry, frame in places]
+        frames, actions = (torch.stack(column) for column in zip(*parts, strict=True))
+        return Window(frames, actions)
+
+    def draw(self, size: int, seed: int, step: int, rank: int) -> Window:
+        """A batch of uniformly drawn windows: a pure function of (seed, step, rank)."""
+        random = device.generator(seed, step, rank)
+        indices = torch.randint(len(self), (size,), generator=random).tolist()
+        return self.read(self.locate(index) for index in indices)
+
+    def _one(self, entry: Entry, frame: int) -> tuple[Tensor, Tensor]:
+        begin, end = max(0, frame - self.context_frames), frame + self.targets
+        latents = torch.from_numpy(self.latents.latents(entry, begin, end).astype(np.float32))
+        actions = torch.from_numpy(self.latents.actions(entry, begin, end - 1).astype(np.int64))
+        length, before_start = self.context_frames, self.latents.game.before_start
+        led_to = frame - begin
+        context, padded = pad_history(latents[:led_to], actions[:led_to], length, before_start)
+        return torch.cat([context, latents[led_to:]]), torch.cat([padded, actions[led_to:]])
+
+
+def pad_history(
+    frames: Float[Tensor, "*b n c h w"],
+    actions: Int64[Tensor, "*b n"],
+    length: int,
+    before_start: int,
+) -> tuple[Float[Tensor, "*b l c h w"], Int64[Tensor, "*b l"]]:
+    """The last ``length`` frames and actions of a history that may be shorter.
+
+    Before an episode's start its first frame stands still, with an action token of its own;
+    the same in training, sampling and play.
+    """
+    missing = length - actions.shape[-1]
+    if missing <= 0:
+        return frames[..., -length:, :, :, :], actions[..., -length:]
+    still = frames[..., :1, :, :, :].repeat_interleave(missing, -4)
+    nothing = actions.new_full((*actions.shape[:-1], missing), before_start)
+    return torch.cat([still, frames], -4), torch.cat([nothing, actions], -1)

@@ -1,0 +1,91 @@
+"""Frames after frames from a real start, with the real actions (§5.1, figure 6)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+
+from gamengen.evaluation.enemies import Sightings, contrast
+from gamengen.evaluation.heldout import Heldout, Place
+from gamengen.evaluation.picture import PictureDistance
+from gamengen.evaluation.player import Model, Progress, roll_out
+from gamengen.evaluation.shards import Table
+
+
+def rollouts(
+    held: Heldout,
+    models: Sequence[Model],
+    places: Sequence[Place],
+    frames: int,
+    progress: Progress,
+    *seeds: int,
+) -> dict[str, Tensor]:
+    """Videos ``uint8 [b, frames, h, w, 3]`` that begin at each place.
+
+    ``real``, ``copy_last`` (the last real frame before the start, held), ``autoencoder`` (the
+    real frames through it), then the models.
+    """
+    window = held.window(places)
+    actions = torch.stack([held.actions(place, frames) for place in places])
+    last = torch.cat([held.pixels(place, -1, 0) for place in places])
+    videos = {
+        "real": torch.stack([held.pixels(place, 0, frames) for place in places]),
+        "copy_last": repeat(last, "b h w c -> b n h w c", n=frames),
+        "autoencoder": torch.stack([held.ceiling(place, frames) for place in places]),
+    }
+    for model in models:
+        videos[model.name] = roll_out(model, held.show, window, actions, progress, *seeds)
+    return videos
+
+
+def measure(
+    videos: dict[str, Tensor], held: Heldout, places: Sequence[Place], distance: PictureDistance
+) -> Table:
+    """Rows of ``episode`` and ``<name>/<metric>`` ``[frames]``, one per rollout."""
+    table: Table = {"episode": np.array([held.number(place) for place in places])}
+    for name, shown in videos.items():
+        if name == "real":
+            continue
+        steps = [
+            distance(shown[:, n], videos["real"][:, n]) for n in range(videos["real"].shape[1])
+        ]
+        for metric in steps[0]:
+            table[f"{name}/{metric}"] = np.stack([step[metric] for step in steps], 1)
+    return table
+
+
+def enemies(
+    videos: dict[str, Tensor], places: Sequence[Place], sightings: Sightings | None
+) -> Table:
+    """Rows of ``enemies/<name>`` ``[frames]``: covariance with the real enemies' pixels; of
+    ``real`` the variance."""
+    if sightings is None:
+        return {}
+    table: Table = {}
+    for name, shown in videos.items():
+        rows = []
+        for row, (entry, frame) in enumerate(places):
+            boxes = sightings.boxes(entry, frame, frame + shown.shape[1])
+            rows.append(contrast(shown[row], videos["real"][row], boxes)[0])
+        table[f"enemies/{name}"] = np.stack(rows)
+    return table
+
+
+def motion(held: Heldout, place: Place, frames: int) -> float:
+    """Mean squared change from frame to frame of the real video: how lively it is."""
+    video = rearrange(held.pixels(place, 0, frames).float(), "n h w c -> n (h w c)")
+    return float((video[1:] - video[:-1]).square().mean())
+
+
+def liveliest(held: Heldout, places: Sequence[Place], frames: int, count: int) -> list[Place]:
+    """The starts whose real videos move most, of as many episodes as there are.
+
+    Chosen by the recording alone, before any model is run.
+    """
+    ranked = sorted(places, key=lambda place: -motion(held, place, frames))
+    first = {place[0].id: place for place in reversed(ranked)}
+    best = [place for place in ranked if place is first[place[0].id]]
+    rest = [place for place in ranked if place is not first[place[0].id]]
+    return (best + rest)[:count]

@@ -1,0 +1,129 @@
+"""Held-out episodes as pixels, latents and windows, and which of their frames are measured."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from gamengen.data.episodes import Entry, Episodes
+from gamengen.data.latents import Latents, Window, Windows
+from gamengen.model.autoencoder import Autoencoder, to_uint8
+from gamengen.runtime import device
+from gamengen.runtime.errors import InputError
+
+Place = tuple[Entry, int]  # an episode of the latents, and the frame to be predicted
+
+
+class Heldout:
+    """Everything that is known of held-out frames, on the device that measures.
+
+    Raises InputError when episodes and latents are not of the same games.
+    """
+
+    def __init__(
+        self,
+        episodes: Episodes,
+        latents: Latents,
+        autoencoder: Autoencoder,
+        context_frames: int,
+        where: torch.device,
+    ) -> None:
+        require_same_games(episodes, latents)
+        self.episodes, self.latents, self.autoencoder = episodes, latents, autoencoder
+        self.windows = Windows(latents, "heldout", context_frames, targets=1)
+        self.recorded = {entry.id: entry for entry in episodes.entries}
+        self.where = where
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Held-out episodes with at least one frame to predict."""
+        return self.windows.entries
+
+    def number(self, place: Place) -> int:
+        """The episode's position among the held-out ones."""
+        return self.entries.index(place[0])
+
+    def pixels(self, place: Place, begin: int, end: int) -> UInt8[Tensor, "n h w 3"]:
+        """Real frames of a place's episode, counted from the frame to be predicted."""
+        entry, frame = place
+        rows = self.episodes.frames(self.recorded[entry.id], frame + begin, frame + end)
+        return torch.from_numpy(rows).to(self.where)
+
+    def actions(self, place: Place, count: int) -> Int64[Tensor, " n"]:
+        """Recorded actions from the one that leads to the frame to be predicted on."""
+        entry, frame = place
+        rows = self.latents.actions(entry, frame - 1, frame - 1 + count)
+        return torch.from_numpy(rows).long()
+
+    def window(self, places: Sequence[Place]) -> Window:
+        """What the denoiser sees at each place."""
+        read = self.windows.read(places)
+        return Window(read.frames.to(self.where), read.actions.to(self.where))
+
+    def ceiling(self, place: Place, count: int) -> UInt8[Tensor, "n h w 3"]:
+        """Real frames from the predicted one on, through the autoencoder: nothing gets closer."""
+        entry, frame = place
+        latents = self.latents.latents(entry, frame, frame + count)
+        return self.show(torch.from_numpy(latents).float().to(self.where))
+
+    @torch.no_grad()
+    def show(self, latents: Tensor) -> UInt8[Tensor, "n h w 3"]:
+        """Latents as the 8-bit pictures that a player would see."""
+        return to_uint8(self.autoencoder.decode(latents))
+
+
+def require_same_games(episodes: Episodes, latents: Latents) -> None:
+    """Raise InputError unless the latents are those of the episodes."""
+    seen = [(e.id, e.length, e.split) for e in episodes.entries]
+    encoded = [(e.id, e.length, e.split) for e in latents.entries]
+    if sorted(seen) != sorted(encoded) or episodes.game != latents.game:
+        only = sorted({e[0] for e in seen} ^ {e[0] for e in encoded})[:3]
+        detail = f"e.g. {only}" if only else "lengths, splits or the game's facts differ"
+        raise InputError(
+            f"{latents.folder}: {len(encoded)} episodes, {episodes.folder} has {len(seen)} "
+            f"({detail}); encode again with: dvc repro encode"
+        )
+
+
+def sample_targets(entries: Sequence[Entry], size: int, seed: int) -> list[Place]:
+    """Frames to predict, spread evenly over episodes, at random in each, never twice."""
+    return _spread([(entry, entry.length - 1) for entry in entries], size, seed)
+
+
+def sample_starts(entries: Sequence[Entry], size: int, frames: int, seed: int) -> list[Place]:
+    """First frames of rollouts that the recorded episode outlasts, spread evenly.
+
+    Raises InputError when no held-out episode is long enough.
+    """
+    if size == 0:
+        return []
+    long = [(entry, entry.length - frames) for entry in entries if entry.length > frames]
+    if not long:
+        longest = max(entry.length for entry in entries)
+        raise InputError(
+            f"params.yaml: evaluate: a rollout of {frames} frames needs a held-out episode of at "
+            f"least {frames + 1}; the longest has {longest}: ask for fewer frames"
+        )
+    return _spread(long, size, seed)
+
+
+def _spread(choices: Sequence[tuple[Entry, int]], size: int, seed: int) -> list[Place]:
+    """Round robin over episodes; each gives frames 1..n in an order of its own."""
+    first = torch.randperm(len(choices), generator=device.generator(seed)).tolist()
+    orders = [
+        torch.randperm(choices[i][1], generator=device.generator(seed, i)).tolist() for i in first
+    ]
+    places: list[Place] = []
+    for turn in range(max(count for _, count in choices)):
+        for i, order in zip(first, orders, strict=True):
+            if turn < len(order) and len(places) < size:
+                places.append((choices[i][0], order[turn] + 1))
+        if len(places) == size:
+            break
+    return places
+
+
+def batches(places: Sequence[Place], size: int) -> list[Sequence[Place]]:
+    """Places in batches; which process takes one changes nothing in it."""
+    return [places[begin : begin + size] for begin in range(0, len(places), size)]

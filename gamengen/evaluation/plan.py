@@ -1,0 +1,87 @@
+"""Which held-out frames are measured: a function of the seed and the recordings alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel, Field, PositiveInt
+
+from gamengen.evaluation import autoregressive, fvd, teacher_forced
+from gamengen.evaluation.heldout import Heldout, Place, batches, sample_starts, sample_targets
+from gamengen.game.facts import GameFacts
+
+EXAMPLES = 4
+
+
+class Settings(BaseModel, frozen=True, extra="forbid"):
+    """Base of the groups below."""
+
+
+class TeacherForced(Settings):
+    """One frame ahead of real frames."""
+
+    frames: PositiveInt  # over all held-out episodes, evenly
+    teacher_steps: list[PositiveInt]
+    moving_below: float  # dB of copy-last: what counts as a moving frame
+
+
+class Autoregressive(Settings):
+    """Frames after frames, with the recorded actions."""
+
+    rollouts: PositiveInt
+    frames: PositiveInt
+    teacher_steps: list[PositiveInt]  # FVD is of these too
+    shown: PositiveInt  # how many of them the report shows: the liveliest
+
+
+class Actions(Settings):
+    """One action held, by each model as it is played; 0 starts: not measured."""
+
+    starts: int = Field(ge=0)
+    frames: int = Field(ge=3)
+    recorded: PositiveInt  # recorded frames per action to compare with
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Batches of frames to predict, or of first frames to go on from."""
+
+    targets: Sequence[Sequence[Place]]
+    examples: Sequence[Place]  # the first targets that move
+    starts: Sequence[Sequence[Place]]
+    shown: Sequence[Place]  # the first of the starts: those whose recordings move most
+    videos: Sequence[Sequence[Place]]  # for FVD; none without weights
+    replays: Sequence[Sequence[Place]]  # to hold each action from
+    actions: Sequence[int]  # those of at most one button
+
+
+def make(
+    held: Heldout,
+    forced: TeacherForced,
+    played: Autoregressive,
+    actions: Actions,
+    source: fvd.FvdSource,
+    batch_size: int,
+    seed: int,
+) -> Plan:
+    """Choose the frames. Raises InputError when no held-out episode is long enough."""
+    entries = held.entries
+    targets = sample_targets(entries, forced.frames, seed)
+    starts = sample_starts(entries, played.rollouts, played.frames, seed + 1)
+    shown = autoregressive.liveliest(held, starts, played.frames, played.shown)
+    videos = source.videos if source.weights else 0
+    video_starts = sample_starts(entries, videos, max(fvd.LENGTHS), seed + 2)
+    replays = sample_starts(entries, actions.starts, actions.frames, seed + 3)
+    return Plan(
+        targets=batches(targets, batch_size),
+        examples=teacher_forced.first_moving(held, targets, forced.moving_below, EXAMPLES),
+        starts=batches(shown + [place for place in starts if place not in shown], batch_size),
+        shown=shown,
+        videos=batches(video_starts, batch_size),
+        replays=batches(replays, batch_size),
+        actions=single_actions(held.latents.game) if replays else [],
+    )
+
+
+def single_actions(game: GameFacts) -> list[int]:
+    """Actions of at most one button."""
+    return [index for index, buttons in enumerate(game.actions) if sum(buttons) <= 1]

@@ -1,0 +1,143 @@
+"""The report's folder: pictures, a video, and one page that holds everything itself."""
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from gamengen.evaluation.report import charts, pictures, words
+from gamengen.game.facts import GameFacts
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Where a shown rollout begins, and the recorded actions it was given."""
+
+    episode: str
+    frame: int
+    actions: list[int]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the evaluate stage found, ready to be shown.
+
+    ``examples`` holds pictures ``[k, h, w, 3]`` of moving frames, and ``videos`` the shown
+    rollouts ``[k, n, h, w, 3]``, by name, with ``real`` and the baselines.
+    """
+
+    told: dict[str, Any]  # the content of metrics.json
+    game: GameFacts
+    params: dict[str, Any]
+    players: list[str]  # who was given actions to hold: student, teacher
+    forced: list[str]  # names in tables of single frames, baselines included
+    played: list[str]  # the same of rollouts
+    curves: list[dict[str, Any]]  # per step, the columns of autoregressive.csv
+    examples: dict[str, np.ndarray]
+    videos: dict[str, np.ndarray]
+    shown: list[Shown]
+
+    @property
+    def seconds(self) -> float:
+        """Game time of one frame."""
+        return float(1 / self.game.fps)
+
+    @property
+    def models(self) -> list[str]:
+        """The models whose rollouts were made: the student, then the teacher's."""
+        return [name for name in self.played if name not in ("copy_last", "autoencoder")]
+
+
+def write(folder: Path, found: Findings) -> None:
+    """Write ``filmstrips/*.png``, ``one_frame_ahead.png``, ``rollout.mp4`` and ``index.html``."""
+    (folder / "filmstrips").mkdir()
+    strips = []
+    for rank, shown in enumerate(found.shown):
+        videos = {name: found.videos[name][rank] for name in ["real", *found.models]}
+        path = folder / "filmstrips" / f"{rank + 1}.png"
+        pictures.filmstrip(videos, ["real", *found.models], found.seconds).save(path)
+        strips.append((path, f"Episode {shown.episode}, from frame {shown.frame}."))
+    if found.examples:
+        sheet = pictures.examples(found.examples, found.forced)
+        sheet.save(folder / "one_frame_ahead.png")
+    actions = [[found.game.action_names[a] for a in shown.actions] for shown in found.shown]
+    frames = pictures.video_frames(found.videos, ["real", *found.models], actions, found.seconds)
+    pictures.write_video(folder / "rollout.mp4", frames, found.game.fps)
+    (folder / "index.html").write_text(render(folder, found, strips))
+
+
+def render(folder: Path, found: Findings, strips: list[tuple[Path, str]]) -> str:
+    """The page, with every picture, curve and number inside."""
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    ahead = folder / "one_frame_ahead.png"
+    return templates.get_template("page.html.j2").render(
+        found=found,
+        title=Path(found.game.scenario).stem,
+        told=found.told,
+        rate=float(found.game.fps),
+        video=_inline(folder / "rollout.mp4", "video/mp4"),
+        strips=[(_inline(path, "image/png"), caption) for path, caption in strips],
+        ahead=_inline(ahead, "image/png") if ahead.exists() else None,
+        examples=len(found.examples.get("real", [])),
+        curves=[(title, rollout_chart(found, metric, unit)) for title, metric, unit in CURVES],
+        dots=[(title, steps_chart(found, metric)) for title, metric, _ in CURVES],
+        style=style,
+        words=words,
+        params=json.dumps(found.params, indent=2),
+    )
+
+
+CURVES = [
+    ("PSNR, dB: higher is closer", "psnr", "dB"),
+    ("LPIPS: lower is closer", "lpips", "LPIPS"),
+]
+
+
+def rollout_chart(found: Findings, metric: str, unit: str) -> Markup:
+    """A metric against the game time of a rollout."""
+    seconds = np.array([row["step"] for row in found.curves]) * found.seconds
+    series = []
+    for name in found.played:
+        y = np.array([row[f"{name}_{metric}"] for row in found.curves])
+        margins = [row.get(f"{name}_{metric}_95") for row in found.curves]
+        margin = None if None in margins else np.array(margins)
+        series.append(charts.Series(words.name_in_words(name), style(name), y, margin))
+    return charts.lines(series, seconds, "seconds of game", unit)
+
+
+def steps_chart(found: Findings, metric: str) -> Markup:
+    """A metric of moving frames, one model a row, between the baselines."""
+    moving = found.told["teacher_forced"]["moving"]
+    rows = [
+        charts.Dot(
+            words.name_in_words(name),
+            style(name),
+            f"{moving[name][metric]:.{2 if metric == 'psnr' else 3}f}",
+            moving[name][metric],
+            moving[name].get(f"{metric}_95"),
+            baseline=name in ("copy_last", "autoencoder"),
+        )
+        for name in found.forced
+        if name in moving
+    ]
+    return charts.dots(rows, "dB" if metric == "psnr" else "LPIPS") if rows else Markup("")
+
+
+def style(name: str) -> str:
+    """The CSS class that gives a name its colour."""
+    return "steps" if name.startswith("steps_") else name.replace("_", "-")
+
+
+def _inline(path: Path, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

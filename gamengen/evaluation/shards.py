@@ -1,0 +1,100 @@
+"""Measurements in batches: N processes share them, and an interrupted run goes on from them."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from gamengen.evaluation.heldout import Place
+from gamengen.evaluation.player import Progress
+from gamengen.runtime import device
+
+Table = dict[str, np.ndarray]
+Batch = Sequence[Place]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One measurement: ``measure(number, batch, progress)`` gives a batch's rows.
+
+    What it gives must depend on the batch's number and places alone, so that it does not
+    matter which process takes it, or when.
+    """
+
+    name: str
+    batches: Sequence[Batch]
+    passes: int  # network passes per place, for the time left
+    measure: Callable[[int, Batch, Progress], Table]
+
+
+def run(jobs: Sequence[Job], folder: Path, accelerator: Accelerator) -> dict[str, Table]:
+    """Every job's table, in the order of its batches.
+
+    Each process takes every N-th batch and writes its rows to ``folder``, which all must see;
+    what lies there already is not measured again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rank, count = accelerator.process_index, accelerator.num_processes
+    todo = [
+        (job, number, batch)
+        for job in jobs
+        for number, batch in enumerate(job.batches)
+        if number % count == rank and not _file(folder, job, number).exists()
+    ]
+    with tqdm(
+        total=sum(len(batch) * job.passes for job, _, batch in todo),
+        unit="pass",
+        disable=rank != 0,
+        mininterval=5,
+        dynamic_ncols=True,
+    ) as bar:
+        for job, number, batch in todo:
+            bar.set_description(job.name.replace("_", " "), refresh=False)
+            _save(_file(folder, job, number), job.measure(number, batch, bar.update))
+    device.wait(accelerator)
+    return {job.name: _gather(folder, job) for job in jobs}
+
+
+def join(tables: Sequence[Table]) -> Table:
+    """Tables one below the other; a column that only the first ones have stays shorter."""
+    names = dict.fromkeys(name for table in tables for name in table)
+    return {
+        name: np.concatenate([table[name] for table in tables if name in table]) for name in names
+    }
+
+
+def _gather(folder: Path, job: Job) -> Table:
+    tables = []
+    for number, batch in enumerate(job.batches):
+        with np.load(_file(folder, job, number)) as file:  # allow_pickle is off
+            tables.append({name: file[name] for name in file.files})
+        found = max(len(column) for column in tables[-1].values())
+        if found != len(batch):
+            raise RuntimeError(
+                f"{_file(folder, job, number)}: {found} rows, its batch has {len(batch)}"
+            )
+    return join(tables)
+
+
+def _file(folder: Path, job: Job, number: int) -> Path:
+    return folder / f"{job.name}-{number}.npz"
+
+
+def _save(path: Path, table: Table) -> None:
+    beside = path.with_suffix(".partial")
+    with beside.open("wb") as file:
+        np.savez(file, **table)  # type: ignore[arg-type]
+    os.replace(beside, path)
+
+
+def under(group: str, table: Table) -> Table:
+    """The columns ``<group>/<name>`` of a table, by name."""
+    return {
+        name.removeprefix(f"{group}/"): column
+        for name, column in table.items()
+        if name.startswith(f"{group}/")
+    }

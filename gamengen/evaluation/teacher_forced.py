@@ -1,0 +1,56 @@
+"""One frame ahead of the real past: every model against copy-last and the ceiling (§5.1)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gamengen.evaluation.heldout import Heldout, Place
+from gamengen.evaluation.picture import PictureDistance, psnr
+from gamengen.evaluation.player import Model, Progress, predict
+from gamengen.evaluation.shards import Table
+
+
+def predictions(
+    held: Heldout, models: Sequence[Model], places: Sequence[Place], progress: Progress, *seeds: int
+) -> dict[str, Tensor]:
+    """Pictures ``uint8 [b, h, w, 3]`` at each place.
+
+    ``real``, ``copy_last``, ``autoencoder`` (the real frame through it), then the models.
+    """
+    window = held.window(places)
+    pictures = {
+        "real": torch.cat([held.pixels(place, 0, 1) for place in places]),
+        "copy_last": torch.cat([held.pixels(place, -1, 0) for place in places]),
+        "autoencoder": held.show(window.target),
+    }
+    for model in models:
+        pictures[model.name] = held.show(predict(model, window, *seeds))
+        progress(len(places) * model.passes)
+    return pictures
+
+
+def measure(
+    pictures: dict[str, Tensor], held: Heldout, places: Sequence[Place], distance: PictureDistance
+) -> Table:
+    """Rows of ``episode`` and ``<name>/<metric>``, one per place."""
+    table: Table = {"episode": np.array([held.number(place) for place in places])}
+    for name, shown in pictures.items():
+        if name == "real":
+            continue
+        for metric, values in distance(shown, pictures["real"]).items():
+            table[f"{name}/{metric}"] = values
+    return table
+
+
+def first_moving(held: Heldout, places: Sequence[Place], below: float, count: int) -> list[Place]:
+    """The first places at which copying the last frame has a PSNR ``below`` so many dB."""
+    found: list[Place] = []
+    for place in places:
+        if len(found) == count:
+            break
+        pair = held.pixels(place, -1, 1)
+        if psnr(pair[:1], pair[1:])[0] < below:
+            found.append(place)
+    return found

@@ -1,0 +1,256 @@
+"""The game: buttons, tics, screens, variables. The only importer of vizdoom."""
+
+import os
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from itertools import combinations, product
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import vizdoom
+from jaxtyping import UInt8
+
+from gamengen.game.facts import GameFacts
+from gamengen.runtime.errors import InputError
+
+NOTHING = "NOTHING"
+# ViZDoom counts deaths on through all episodes, the others from each one's start.
+COUNTERS = [
+    *("DEATHCOUNT", "HITS_TAKEN", "DAMAGE_TAKEN"),
+    *("HITCOUNT", "KILLCOUNT", "ITEMCOUNT", "SECRETCOUNT"),
+]
+VARIABLES = [
+    *("HEALTH", "ARMOR", "DEAD", *COUNTERS),
+    # The four kinds of ammunition, each by the slot of a weapon that fires it.
+    *("AMMO2", "AMMO3", "AMMO5", "AMMO6"),
+    *("SELECTED_WEAPON", "SELECTED_WEAPON_AMMO", *(f"WEAPON{slot}" for slot in range(1, 8))),
+    *("POSITION_X", "POSITION_Y", "POSITION_Z", "ANGLE"),
+]
+# At most one button of each group is down at a time: together they undo one another.
+EXCLUSIVE = [
+    {"TURN_LEFT", "TURN_RIGHT", "TURN180"},
+    {"MOVE_LEFT", "MOVE_RIGHT"},
+    {"MOVE_FORWARD", "MOVE_BACKWARD"},
+    {"MOVE_UP", "MOVE_DOWN"},
+    {"LOOK_UP", "LOOK_DOWN"},
+    {"JUMP", "CROUCH"},
+    {"SELECT_NEXT_ITEM", "SELECT_PREV_ITEM"},
+    {f"SELECT_WEAPON{slot}" for slot in range(10)} | {"SELECT_NEXT_WEAPON", "SELECT_PREV_WEAPON"},
+]
+Resolution = Literal["160x120", "320x240"]
+Supersampling = Literal[1, 2, 4]
+Over = Literal["death", "exit"]
+Box = tuple[int, int, int, int]  # left, top, width, height: pixels of a frame
+_folder_lock = threading.Lock()
+
+
+def config_path(scenario: str) -> Path:
+    """The .cfg of a scenario: one of ViZDoom's own by its name, or a path.
+
+    Raises InputError, with the names there are, when it is neither.
+    """
+    own = Path(vizdoom.scenarios_path)
+    named, given = own / f"{scenario}.cfg", Path(scenario)
+    if named.parent == own and named.is_file():
+        return named
+    if given.suffix == ".cfg" and given.is_file():
+        return given.resolve()
+    names = ", ".join(sorted(path.stem for path in own.glob("*.cfg")))
+    raise InputError(
+        f"params.yaml: collect.scenario: {scenario!r}: neither a .cfg file nor one of ViZDoom's "
+        f"own: {names}"
+    )
+
+
+def game_facts(
+    scenario: str,
+    resolution: Resolution,
+    supersampling: Supersampling,
+    max_buttons: int,
+    tics_per_frame: int,
+    action_tics: int,
+) -> GameFacts:
+    """What a scenario offers, without starting it.
+
+    Raises InputError when the scenario does not exist or has only analog buttons.
+    """
+    game = _configured(scenario)
+    offered = [button.name for button in game.get_available_buttons()]
+    # A delta button is an analog axis (a mouse): its value is a number, not up or down.
+    buttons = [name for name in offered if not name.endswith("_DELTA")]
+    if not buttons:
+        raise InputError(
+            f"params.yaml: collect.scenario: {scenario!r}: offers only analog buttons "
+            f"({', '.join(offered)}); give its .cfg buttons such as TURN_LEFT"
+        )
+    pressed = button_combinations(buttons, max_buttons)
+    width, height = (int(side) for side in resolution.split("x"))
+    return GameFacts(
+        scenario=scenario,
+        buttons=buttons,
+        actions=[[int(name in down) for name in buttons] for down in pressed],
+        action_names=["+".join(down) or NOTHING for down in pressed],
+        tics_per_frame=tics_per_frame,
+        action_tics=action_tics,
+        height=height,
+        width=width,
+        supersampling=supersampling,
+        variables=VARIABLES,
+    )
+
+
+def button_combinations(buttons: Sequence[str], most: int) -> list[tuple[str, ...]]:
+    """Every set of at most ``most`` buttons with no contradictory pair; the empty one first."""
+    return [
+        down
+        for size in range(most + 1)
+        for down in combinations(buttons, size)
+        if all(len(group.intersection(down)) <= 1 for group in EXCLUSIVE)
+    ]
+
+
+class Game:
+    """Doom, one episode after another: ``start`` it with a seed, then ``step`` by step.
+
+    After each call ``variables`` (counters begin at 0) and ``over`` tell of the frame that was
+    returned, and ``automap`` and the boxes of living ``enemies`` where they were asked for. The
+    same seed and actions give the same frames.
+    """
+
+    def __init__(self, facts: GameFacts, automap: bool = False, enemies: bool = False) -> None:
+        """Raises InputError when ViZDoom cannot start the scenario, e.g. for want of a WAD."""
+        self.facts, self.has_automap = facts, automap
+        self.over: Over | None = None
+        self.variables: Mapping[str, float] = {}
+        self.game = _configured(facts.scenario)
+        self.game.set_available_buttons([getattr(vizdoom.Button, name) for name in facts.buttons])
+        times = facts.supersampling
+        size = f"RES_{times * facts.width}X{times * facts.height}"
+        self.game.set_screen_resolution(getattr(vizdoom.ScreenResolution, size))
+        self.game.set_automap_buffer_enabled(automap)
+        self.game.set_labels_buffer_enabled(enemies)
+        self.enemies: list[Box] = []
+        self.columns = {name: getattr(vizdoom.GameVariable, name) for name in facts.variables}
+        self.folder = tempfile.TemporaryDirectory(prefix="doom-")
+        self._launch()
+        self.memory = np.memmap(f"/dev/shm/ViZDoomSM{self.game.get_instance_id()}", mode="r")
+        self.screen_at: int | None = None
+
+    def start(self, seed: int) -> UInt8[np.ndarray, "h w 3"]:
+        """Begin an episode; returns its first frame."""
+        self.over = None
+        self.game.set_seed(seed)
+        self.game.new_episode()
+        self.counted: Mapping[str, float] = {}
+        frame = self._see()
+        self.counted = {name: self.variables[name] for name in COUNTERS if name in self.columns}
+        self._read_variables()
+        return frame
+
+    def step(self, action: int) -> UInt8[np.ndarray, "h w 3"]:
+        """Hold an action for ``tics_per_frame`` tics, one by one; returns the frame after them.
+
+        When the game is over before that (``over``), it stands still: on death the frame is
+        that of the tic of death, at a level's exit the last one of the level.
+        """
+        assert self.over is None, "the episode is over: start another"
+        self.game.set_action([float(down) for down in self.facts.actions[action]])
+        for _ in range(self.facts.tics_per_frame):
+            self.game.advance_action(1)
+            if self.game.is_episode_finished():
+                return self._see_the_end()
+            self._look()
+        return self._see()
+
+    def close(self) -> None:
+        """End the game's process and drop its folder."""
+        self.game.close()
+        self.folder.cleanup()
+
+    def _look(self) -> None:
+        state = self.game.get_state()
+        self.screen = state.screen_buffer
+        self.automap = state.automap_buffer
+        monsters = [thing for thing in state.labels or [] if thing.object_category == "Monster"]
+        self.enemies = [self._box(thing) for thing in monsters]
+
+    def _box(self, thing: vizdoom.Label) -> Box:
+        times = self.facts.supersampling
+        x, y, width, height = thing.x, thing.y, thing.width, thing.height
+        return x // times, y // times, -(-width // times), -(-height // times)
+
+    def _see(self) -> UInt8[np.ndarray, "h w 3"]:
+        self._look()
+        if self.screen_at is None:
+            self.screen_at = self._find_screen()
+        self._read_variables()
+        return averaged(self.screen, self.facts.supersampling)
+
+    def _see_the_end(self) -> UInt8[np.ndarray, "h w 3"]:
+        self.over = "death" if self.game.is_player_dead() else "exit"
+        self._read_variables()
+        if self.over == "exit":
+            return averaged(self.screen, self.facts.supersampling)
+        # ViZDoom has no state for the tic of death, yet its engine draws it.
+        assert self.screen_at is not None, "ViZDoom's screen was never found in its shared memory"
+        end = self.screen_at + self.screen.size
+        last = np.array(self.memory[self.screen_at : end]).reshape(self.screen.shape)
+        return averaged(last, self.facts.supersampling)
+
+    def _find_screen(self) -> int | None:
+        """Where the engine draws, told by looking for the frame that it has just drawn."""
+        memory, frame = self.memory.tobytes(), self.screen.tobytes()
+        found = memory.find(frame)
+        return found if found >= 0 and memory.find(frame, found + 1) < 0 else None
+
+    def _read_variables(self) -> None:
+        read = self.game.get_game_variable
+        now = {name: read(column) for name, column in self.columns.items()}
+        self.variables = now | {name: now[name] - since for name, since in self.counted.items()}
+
+    def _launch(self) -> None:
+        # The engine writes _vizdoom.ini and _vizdoom/ into the folder in which it is started.
+        with _folder_lock:
+            before = os.getcwd()
+            os.chdir(self.folder.name)
+            try:
+                self.game.init()
+            except (
+                vizdoom.FileDoesNotExistException,
+                vizdoom.ViZDoomErrorException,
+                vizdoom.ViZDoomUnexpectedExitException,
+            ) as error:
+                self.close()
+                raise InputError(
+                    f"params.yaml: collect.scenario: {self.facts.scenario!r}: ViZDoom cannot "
+                    f"start it: {error}"
+                ) from None
+            finally:
+                os.chdir(before)
+
+
+def averaged(picture: UInt8[np.ndarray, "h w 3"], times: int) -> UInt8[np.ndarray, "k l 3"]:
+    """A copy in which every ``times`` x ``times`` pixels are one, their mean."""
+    total = np.full_like(picture[::times, ::times], times**2 // 2, np.uint16)
+    for y, x in product(range(times), repeat=2):
+        total += picture[y::times, x::times]
+    return (total // times**2).astype(np.uint8)
+
+
+def _configured(scenario: str) -> vizdoom.DoomGame:
+    path = config_path(scenario)
+    game = vizdoom.DoomGame()
+    if not game.load_config(str(path)):
+        raise InputError(f"{path}: not a ViZDoom configuration; ViZDoom's own message is above")
+    game.set_mode(vizdoom.Mode.PLAYER)
+    game.set_window_visible(False)
+    game.set_sound_enabled(False)
+    game.set_audio_buffer_enabled(False)
+    game.set_depth_buffer_enabled(False)
+    game.set_labels_buffer_enabled(False)
+    game.set_screen_format(vizdoom.ScreenFormat.RGB24)
+    game.set_render_hud(True)
+    game.set_episode_timeout(0)  # whoever plays counts the tics: a timeout here hides the frame
+    return game

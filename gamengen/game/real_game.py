@@ -1,0 +1,34 @@
+"""The real game as an engine: ViZDoom, replayed to where play begins."""
+
+from gamengen.game import doom
+from gamengen.game.engine import Frame, History
+from gamengen.game.facts import GameFacts
+
+
+class RealGame:
+    """Doom is deterministic: the seed and the actions of a history lead to its last frame.
+
+    Once the episode is over the last frame stands still.
+    """
+
+    def __init__(self, facts: GameFacts) -> None:
+        self.facts = facts
+        self.game = doom.Game(facts)
+
+    @property
+    def over(self) -> str | None:
+        return self.game.over
+
+    def start(self, history: History) -> Frame:
+        self.frame = self.game.start(history.seed)
+        for action in history.actions:
+            self.step(int(action))
+        return self.frame
+
+    def step(self, action: int) -> Frame:
+        if self.game.over is None:
+            self.frame = self.game.step(action)
+        return self.frame
+
+    def close(self) -> None:
+        self.game.close()

@@ -1,0 +1,220 @@
+"""The model as an engine: a game that is only dreamt."""
+
+from dataclasses import asdict, dataclass, replace
+from time import perf_counter
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from pydantic import ValidationError
+from torch import Tensor
+
+from gamengen.backends.backend import Backend
+from gamengen.data.latents import pad_history
+from gamengen.game.engine import Frame, History
+from gamengen.model.autoencoder import to_float
+from gamengen.model.denoiser import Denoiser
+from gamengen.model.diffusion import Sampling, require_fit
+from gamengen.model.sampler import Past, Sampler
+from gamengen.model.weights import Role, Weights
+from gamengen.runtime import device
+from gamengen.runtime.errors import InputError
+
+CALLS_TO_RECORD = 3  # after which a CUDA graph has been recorded and run
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the next frames are dreamt; may change between any two of them."""
+
+    model: Role = "student"
+    steps: int = 1  # of DDIM; the student knows one
+    guidance: float = 1.0  # on past frames; 1 is none
+    context_noise: float = 0.0
+    temperature: float = 1.0  # of the noise that a frame starts from
+
+    def require_fit(self, denoiser: Denoiser) -> None:
+        """Raise InputError unless the denoiser can be sampled so."""
+        if self.model == "student" and self.steps != 1:
+            raise InputError(f"steps: {self.steps}: the student takes 1")
+        try:
+            require_fit(self.sampling, denoiser.schedule, denoiser.augmentation)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            raise InputError(f"{wrong['loc'][0]}: {wrong['input']}: {wrong['msg']}") from None
+        except ValueError as error:
+            raise InputError(str(error)) from None
+
+    @property
+    def sampling(self) -> Sampling:
+        """The same, for a sampler."""
+        return Sampling(
+            steps=self.steps,
+            guidance=self.guidance,
+            context_noise=self.context_noise,
+            temperature=self.temperature,
+        )
+
+
+def defaults(weights: Weights) -> dict[Role, Settings]:
+    """How each model is played unless told otherwise: as its own folder says."""
+    student = replace(weights.student.sampling, steps=1)
+    return {
+        "student": Settings("student", **asdict(student)),
+        "teacher": Settings("teacher", **asdict(weights.teacher.sampling)),
+    }
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Where the time of one frame went, milliseconds."""
+
+    denoise: float
+    decode: float  # to 8-bit pixels
+    picture: float  # its copy to the host
+
+
+class Dream:
+    """Starts from a history's frames; then every frame is the model's own.
+
+    The same seed, history, actions and settings give the same frames. ``start``, ``step`` and
+    ``edit`` belong to one thread, ``warm_up`` included; ``settings`` may be set from any.
+    """
+
+    over: str | None = None  # a dream never ends
+
+    def __init__(
+        self, weights: Weights, backend: Backend, settings: Settings | None = None, seed: int = 0
+    ) -> None:
+        """``backend`` runs both denoisers and the decoder; networks move to its device."""
+        self.weights, self.backend, self.seed = weights, backend, seed
+        self.facts = weights.teacher.game
+        self.encoder = weights.decoder.to(backend.where)
+        self.picture = backend.picture(weights.decoder)
+        nets = {id(net): backend.velocity(net) for net in (weights.teacher, weights.student)}
+        self.velocities = {
+            "teacher": nets[id(weights.teacher)],
+            "student": nets[id(weights.student)],
+        }
+        self.settings = settings or defaults(weights)["student" if weights.distilled else "teacher"]
+        # Whether the device is waited for between the parts of a step, so that timings on an
+        # accelerator say what took the time rather than how long it took to ask for it.
+        self.measured = False
+        self.timings = Timings(0.0, 0.0, 0.0)
+        self.frames_since_real = 0
+
+    @property
+    def settings(self) -> Settings:
+        """How the next frame is dreamt; setting it raises InputError where it cannot be."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        settings.require_fit(self.weights.denoiser(settings.model))
+        self._sampler = Sampler(self.velocities[settings.model], settings.sampling)
+        self._settings = settings
+
+    @property
+    def context_frames(self) -> int:
+        """How many frames back the model sees."""
+        return self.weights.teacher.context_frames
+
+    def warm_up(self) -> None:
+        """Build whatever the back end builds: every network, with and without guidance."""
+        net, where = self.weights.teacher, self.backend.where
+        for velocity in set(self.velocities.values()):
+            past = Past(
+                torch.zeros(1, net.context_frames, *net.latent_shape).to(where),
+                torch.zeros(1, net.context_frames, dtype=torch.int64).to(where),
+            )
+            nothing = torch.tensor([self.facts.no_action]).to(where)
+            for guidance in (1.0, 2.0) if net.augmentation.context_dropout else (1.0,):
+                sampler = Sampler(velocity, Sampling(1, guidance))
+                for _ in range(CALLS_TO_RECORD):
+                    self.picture(sampler.step(past, nothing, torch.Generator()))
+                    device.sync()
+
+    @torch.no_grad()
+    def start(self, history: History) -> Frame:
+        """Take over a history; play begins at its last frame, which is returned.
+
+        Raises ValueError when its frames are not of this game's size.
+        """
+        self._require_frames(history.frames)
+        latents = self._encode(history.frames[-self.context_frames :])
+        taken = history.actions[len(history.actions) - len(latents) + 1 :]
+        # The action that leads out of the last frame is not known yet.
+        actions = torch.tensor([*taken, self.facts.no_action], dtype=torch.int64)
+        context, actions = pad_history(
+            latents, actions.to(latents.device), self.context_frames, self.facts.before_start
+        )
+        self.past = Past(context[None], actions[None])
+        self.random = device.generator(self.seed)
+        self.frames_since_real = 0
+        self.frame: Frame = history.frames[-1].copy()
+        return self.frame
+
+    @torch.no_grad()
+    def step(self, action: int) -> Frame:
+        """The frame that an action leads to."""
+        if not 0 <= action < len(self.facts.actions):
+            raise ValueError(f"action {action}: there are {len(self.facts.actions)}")
+        begin = perf_counter()
+        # By way of a tensor: a Python number would become part of XLA's graph.
+        chosen = torch.tensor([action]).to(self.backend.where, non_blocking=True)
+        latent = self._sampler.step(self.past, chosen, self.random)
+        self._wait(latent)
+        denoised = perf_counter()
+        shown = self.picture(latent)
+        device.sync()
+        self._wait(shown[0, 0])
+        decoded = perf_counter()
+        self.frame = shown.cpu().numpy().copy()
+        end = perf_counter()
+        self.timings = Timings(
+            denoise=1e3 * (denoised - begin),
+            decode=1e3 * (decoded - denoised),
+            picture=1e3 * (end - decoded),
+        )
+        self.frames_since_real += 1
+        return self.frame
+
+    @torch.no_grad()
+    def edit(self, frame: Frame, count: int = 1) -> Frame:
+        """Let a picture stand in for the last ``count`` frames of the history (A.4).
+
+        It stood still under no key pressed; what is returned is how the model sees it.
+        """
+        self._require_frames(frame[None])
+        if not 1 <= count <= self.context_frames:
+            raise ValueError(f"count {count}: the model sees {self.context_frames} frames")
+        latent = self._encode(frame[None])
+        self.past.context[:, -count:] = latent
+        self.past.actions[:, -count:] = self.facts.no_action
+        self.frame = self.picture(latent).cpu().numpy().copy()
+        return self.frame
+
+    @torch.no_grad()
+    def memory(self) -> UInt8[np.ndarray, "l h w 3"]:
+        """The frames that the model sees, oldest first."""
+        latents = self.past.context[0].split(1)
+        return np.stack([self.picture(latent).cpu().numpy() for latent in latents])
+
+    def close(self) -> None:
+        """Nothing is held that Python does not give back itself."""
+
+    def _encode(self, frames: UInt8[np.ndarray, "m h w 3"]) -> Float[Tensor, "m c lh lw"]:
+        pictures = to_float(torch.from_numpy(np.ascontiguousarray(frames)).to(self.backend.where))
+        return self.encoder.encode(pictures).half().float()  # as they are stored for training
+
+    def _require_frames(self, frames: np.ndarray) -> None:
+        size = (self.facts.height, self.facts.width, 3)
+        if len(frames) == 0 or frames.shape[1:] != size or frames.dtype != np.uint8:
+            raise ValueError(
+                f"frames: {frames.dtype} {frames.shape}: must be uint8 [m >= 1, *{size}]"
+            )
+
+    def _wait(self, value: Tensor) -> None:
+        if self.measured:
+            device.sync()
+            value.cpu()

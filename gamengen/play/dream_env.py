@@ -1,0 +1,67 @@
+"""The dream as a gymnasium environment: an agent can play, or be trained, inside the model."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from gamengen.game.engine import Frame, History
+from gamengen.play.dream import Dream
+
+Reward = Callable[[Frame, int], float]  # of the frame that came, after the action that led to it
+
+
+def no_reward(_frame: Frame, _action: int) -> float:
+    """Nothing: the model predicts pictures, not what they are worth."""
+    return 0.0
+
+
+class DreamEnv(gymnasium.Env[Frame, np.int64]):
+    """A Dream with the scenario's own actions; observations are its frames, uint8 [h, w, 3].
+
+    The model predicts neither rewards nor an episode's end. So ``reward`` must come from
+    outside, a function of the frame and the action that led to it (0 unless given), and an
+    episode is never terminated, only truncated after ``length`` frames. One starts from one of
+    ``histories``, drawn by the environment's own seed, which also seeds the dream's noise.
+    """
+
+    metadata = {"render_modes": ["rgb_array"]}
+
+    def __init__(
+        self,
+        dream: Dream,
+        histories: Sequence[History],
+        length: int = 1050,  # a minute at two tics a frame
+        reward: Reward = no_reward,
+        render_mode: str | None = None,
+    ) -> None:
+        if not histories:
+            raise ValueError("histories: none; an episode needs one to start from")
+        facts = dream.facts
+        self.dream, self.histories, self.length, self.reward = dream, histories, length, reward
+        self.render_mode = render_mode
+        self.metadata = self.metadata | {"render_fps": float(facts.fps)}
+        self.action_space = gymnasium.spaces.Discrete(len(facts.actions))
+        self.observation_space = gymnasium.spaces.Box(
+            0, 255, (facts.height, facts.width, 3), np.uint8
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Frame, dict[str, Any]]:
+        super().reset(seed=seed)
+        history = self.histories[int(self.np_random.integers(len(self.histories)))]
+        self.dream.seed = int(self.np_random.integers(2**31))
+        return self.dream.start(history), {"seed": history.seed, "frame": len(history.actions)}
+
+    def step(self, action: np.int64) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
+        frame = self.dream.step(int(action))
+        truncated = self.dream.frames_since_real >= self.length
+        return frame, float(self.reward(frame, int(action))), False, truncated, {}
+
+    def render(self) -> Frame | None:
+        return self.dream.frame if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        self.dream.close()

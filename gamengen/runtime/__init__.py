@@ -1,0 +1,4 @@
+"""What a stage runs in: device, parameters, artifacts, checkpoints, interrupts, errors.
+
+Nothing here knows games, pictures or models.
+"""

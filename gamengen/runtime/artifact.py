@@ -1,0 +1,89 @@
+"""A stage's output folder: whole or not at all, and resumable until it is whole."""
+
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from accelerate import Accelerator
+from pydantic import BaseModel
+
+from gamengen.runtime import device
+from gamengen.runtime.errors import InputError
+
+
+def identity(path: Path) -> str:
+    """What a file or folder holds, told from names, sizes and modification times."""
+    digest = hashlib.sha256()
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    for file in files:
+        if file.is_file():
+            stat = file.stat()
+            digest.update(f"{file.relative_to(path)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def code_identity() -> str:
+    """Sha256 of the project's own modules that this process has imported."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parent.parent
+    for module in sorted(sys.modules):
+        source = getattr(sys.modules[module], "__file__", None)
+        if source and Path(source).is_relative_to(root / "gamengen"):
+            digest.update(Path(source).read_bytes())
+    main = getattr(sys.modules["__main__"], "__file__", None)
+    if main and Path(main).is_relative_to(root / "stages"):
+        digest.update(Path(main).read_bytes())
+    return digest.hexdigest()
+
+
+def resume_folder(params: BaseModel, inputs: Sequence[Path], out: Path) -> Path:
+    """Where the unfinished work towards ``out`` lives, keyed by everything that it depends on.
+
+    Another value of any parameter, another input or other code means another folder, so that
+    a changed stage never goes on from the checkpoint of an old one.
+    """
+    told = {
+        "params": json.loads(params.model_dump_json()),
+        "inputs": [identity(path) for path in inputs],
+        "code": code_identity(),
+    }
+    key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    return out.parent / ".resume" / f"{out.name}-{key}"
+
+
+@contextmanager
+def whole(out: Path, accelerator: Accelerator) -> Iterator[Path]:
+    """A folder beside ``out`` to write into; it becomes ``out`` when the block ends well.
+
+    All processes enter and leave together; the first one renames, and then drops the
+    checkpoints that led there.
+    """
+    partial = out.parent / f".partial-{out.name}"
+    if accelerator.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    device.wait(accelerator)
+    yield partial
+    device.wait(accelerator)
+    if accelerator.is_main_process:
+        if out.exists():
+            shutil.rmtree(out)
+        partial.rename(out)
+        for folder in (out.parent / ".resume").glob(f"{out.name}-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+    device.wait(accelerator)
+
+
+def require_space(folder: Path, needed: int, what: str) -> None:
+    """Raise InputError unless the disk under ``folder`` has ``needed`` bytes free."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise InputError(
+            f"{folder}: {what} needs about {needed / 1e9:.2f} GB, but the disk has "
+            f"{free / 1e9:.2f} GB free; free some, or ask for less in params.yaml"
+        )

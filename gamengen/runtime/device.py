@@ -1,0 +1,120 @@
+"""CPU, CUDA or XLA: the only module that asks which."""
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from gamengen.runtime.errors import InputError
+
+Precision = Literal["auto", "fp32", "bf16"]
+PAIRS = {"2.9": "2.9"}  # torch and torch_xla releases that work together
+
+
+def on_xla() -> bool:
+    """Whether tensors live on an XLA device; so it is exactly when PJRT_DEVICE is set."""
+    return "PJRT_DEVICE" in os.environ
+
+
+def start() -> Accelerator:
+    """The process's Accelerator, after checking that what it will run on fits together.
+
+    Raises InputError when torch and torch_xla do not pair, or XLA_USE_BF16 would turn master
+    weights, optimizer moments and EMA into bfloat16.
+    """
+    if (
+        os.environ.get("XLA_USE_BF16", "0") != "0"
+        or os.environ.get("XLA_DOWNCAST_BF16", "0") != "0"
+    ):
+        raise InputError(
+            "XLA_USE_BF16 / XLA_DOWNCAST_BF16 is set: it makes optimizer moments and EMA "
+            "bfloat16 too; unset it and write precision: bf16 in params.yaml"
+        )
+    if on_xla():
+        require_pair(torch.__version__, _xla_version())
+    # bfloat16 is our own autocast: Accelerate's sets XLA_USE_BF16. Unless told of a CPU, several
+    # processes without a GPU would each believe to be the only one.
+    return Accelerator(mixed_precision="no", cpu=not (on_xla() or torch.cuda.is_available()))
+
+
+def stop() -> None:
+    """End of a process: processes that leave a group they are still in may abort."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def require_pair(torch_version: str, xla_version: str | None) -> None:
+    """Raise InputError unless this torch and this torch_xla are made for each other."""
+    release = ".".join(torch_version.split("+")[0].split(".")[:2])
+    if xla_version is None:
+        raise InputError("PJRT_DEVICE is set, but torch_xla is not installed: uv sync --extra tpu")
+    found = ".".join(xla_version.split("+")[0].split(".")[:2])
+    if PAIRS.get(release) != found:
+        raise InputError(
+            f"torch {torch_version} and torch_xla {xla_version} do not pair: torch 2.9.0 goes "
+            "with torch_xla 2.9.0; run uv sync --extra tpu"
+        )
+
+
+def _xla_version() -> str | None:
+    try:
+        return version("torch_xla")
+    except PackageNotFoundError:
+        return None
+
+
+def sync() -> None:
+    """End of a step: XLA compiles and runs what was traced; elsewhere nothing is waiting."""
+    if on_xla():
+        import torch_xla
+
+        torch_xla.sync()
+
+
+def wait(accelerator: Accelerator) -> None:
+    """Until every process is here. One alone never waits: XLA's rendezvous reads a scalar back."""
+    if accelerator.num_processes > 1:
+        accelerator.wait_for_everyone()
+
+
+def resolve(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
+    """``auto`` is bfloat16 where the device multiplies it faster than float32."""
+    if precision != "auto":
+        return precision
+    if on_xla() or device.type != "cpu":
+        return "bf16"
+    # Without AMX, oneDNN emulates bfloat16 and is slower than in float32.
+    return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
+
+
+def compile_module(module: nn.Module) -> None:
+    """Compile a module's forward pass in place; on XLA everything is compiled as it is."""
+    if not on_xla():
+        module.compile(dynamic=False)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Forward passes in bfloat16 for ``bf16``, in float32 for ``fp32``; weights stay float32."""
+    kind = "xla" if on_xla() else device.type
+    return torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16")
+
+
+def average(value: Tensor, accelerator: Accelerator) -> float:
+    """Mean over processes of a scalar, as a Python number: the one place a loss is read."""
+    # By way of the CPU: float() of a tensor on XLA falls back to an uncompiled kernel.
+    return float(accelerator.reduce(value.detach(), "mean").cpu())
+
+
+def generator(*seeds: int) -> torch.Generator:
+    """A CPU generator that is a pure function of its seeds, e.g. (seed, step, rank)."""
+    key = 0
+    for seed in seeds:
+        # Splitmix-style mixing keeps neighbouring steps and ranks uncorrelated.
+        key = (key + seed + 0x9E3779B97F4A7C15) & (2**64 - 1)
+        key = ((key ^ (key >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+        key = ((key ^ (key >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+        key ^= key >> 31
+    return torch.Generator().manual_seed(key & (2**63 - 1))

@@ -1,0 +1,95 @@
+"""The shell around every stage: its section of params.yaml, its paths, its errors."""
+
+import errno
+import inspect
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from gamengen.runtime import device
+from gamengen.runtime.errors import InputError
+
+PARAMS = Path("params.yaml")
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+class StageParams(BaseModel, frozen=True, extra="forbid"):
+    """Base of every stage's ``Params``: immutable, no unknown keys, no defaults."""
+
+
+def read_params(section: str, params: type[Settings], path: Path = PARAMS) -> Settings:
+    """One stage's section of params.yaml, checked.
+
+    Raises InputError naming every key that is missing, unknown or wrong, and what it may be.
+    """
+    try:
+        # ruamel reads 1e-4 as a number, as DVC does; PyYAML would make it a string.
+        everything = YAML(typ="safe", pure=True).load(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing; run from the project's root") from None
+    except YAMLError as error:
+        raise InputError(f"{path}: not YAML: {error}") from error
+    if not isinstance(everything, dict) or not isinstance(everything.get(section), dict):
+        raise InputError(f"{path}: section {section!r} is missing")
+    try:
+        return params.model_validate(everything[section])
+    except ValidationError as error:
+        lines = [_explain(path, section, detail) for detail in error.errors()]
+        raise InputError("\n".join(lines)) from None
+
+
+def _explain(path: Path, section: str, detail: Any) -> str:
+    field = ".".join([section, *(str(part) for part in detail["loc"])])
+    if detail["type"] == "extra_forbidden":
+        return f"{path}: {field}: unknown key (value {detail['input']!r}); remove it"
+    if detail["type"] == "missing":
+        return f"{path}: {field}: missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "value_error" and isinstance(detail["input"], dict):
+        return f"{path}: {field}: {message}"  # of several keys together, which it names
+    return f"{path}: {field}: {detail['input']!r}: {message}"
+
+
+def run(section: str, params: type[Settings], main: Callable[..., None]) -> None:
+    """Run a stage from the command line: its positional arguments are ``main``'s paths.
+
+    Exits with 2 and one message for what the user can mend, 130 when interrupted.
+    """
+    names = list(inspect.signature(main).parameters)[1:]
+    try:
+        if len(sys.argv) - 1 != len(names):
+            raise InputError(
+                f"usage: accelerate launch -m stages.{section} {' '.join(names).upper()}"
+            )
+        if threading.current_thread() is threading.main_thread():  # not so on TPU
+            # launch/accelerate ignores Ctrl-C, for itself and by inheritance for the stage.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.default_int_handler)
+        main(read_params(section, params), *(Path(arg) for arg in sys.argv[1:]))
+        device.stop()
+    except InputError as error:
+        sys.exit(_report(f"{section}: {error}", 2))
+    except KeyboardInterrupt:
+        again = "the same command goes on from the last checkpoint"
+        sys.exit(_report(f"{section}: interrupted; {again}", 130))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        again = "free some; the same command goes on from the last checkpoint"
+        sys.exit(
+            _report(
+                f"{section}: disk full while writing {error.filename or 'an output'}: {again}", 2
+            )
+        )
+
+
+def _report(message: str, code: int) -> int:
+    print(f"\nerror: {message}", file=sys.stderr, flush=True)
+    return code

@@ -1,0 +1,220 @@
+"""Where a training stands: its checkpoint, its losses, the time it has left."""
+
+import csv
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from pydantic import BaseModel
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+from transformers import Adafactor
+
+from gamengen.runtime import checkpoint, device
+from gamengen.runtime.errors import InputError
+from gamengen.runtime.interrupt import Interrupt
+
+
+class Schedule(BaseModel, frozen=True, extra="forbid"):
+    """How long a training runs, and how often it tells and saves."""
+
+    steps: int
+    log_every: int
+    checkpoint_every: int
+
+
+class LearningRate(BaseModel, frozen=True, extra="forbid"):
+    """Linear warm-up, constant, then linear decay to zero; ``decay_from: 1.0`` never decays."""
+
+    peak: float
+    warmup_steps: int
+    decay_from: float  # share of the training, 0 to 1
+
+    def at(self, step: int, steps: int) -> float:
+        """The learning rate of a step."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        left = (1 - step / steps) / (1 - self.decay_from) if self.decay_from < 1 else 1.0
+        return self.peak * warm * min(1.0, left)
+
+
+class Training:
+    """Steps that survive a kill: checkpoints, a loss curve, TensorBoard and a progress bar.
+
+    ``resume`` holds the checkpoint and the curve until the stage has made its output. An
+    interrupt (Ctrl-C, SIGTERM) is honoured between two steps, after a checkpoint.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        resume: Path,
+        schedule: Schedule,
+        parts: Mapping[str, checkpoint.Part],
+        publish_average: Callable[[Path], None] | None = None,
+    ) -> None:
+        """``publish_average`` writes what the training is worth so far into a folder, beside
+        every checkpoint: ``average`` in ``resume``."""
+        self.accelerator, self.schedule, self.parts = accelerator, schedule, parts
+        self.publish_average = publish_average
+        self.file, self.curve = resume / "checkpoint.safetensors", resume / "loss.csv"
+        self.start = checkpoint.load(self.file, parts)
+        self.sums: dict[str, Tensor] = {}
+        self.summed = 0
+        self.interrupt = Interrupt()
+        if accelerator.is_main_process:
+            resume.mkdir(parents=True, exist_ok=True)
+            self._cut_curve()
+            name = resume.name.rsplit("-", 1)[0]
+            self.board = SummaryWriter(str(resume.parent.parent / "tensorboard" / name))
+        if self.start:
+            accelerator.print(f"resumed at step {self.start} of {schedule.steps}")
+        self.bar = tqdm(
+            total=schedule.steps,
+            initial=self.start,
+            disable=not accelerator.is_main_process,
+            mininterval=5,
+            dynamic_ncols=True,
+        )
+
+    @property
+    def steps(self) -> range:
+        """The steps still to do."""
+        return range(self.start, self.schedule.steps)
+
+    def __enter__(self) -> "Training":
+        self.interrupt.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.interrupt.__exit__()
+        self.bar.close()
+        if self.accelerator.is_main_process:
+            self.board.close()
+
+    def done(self, step: int, losses: Mapping[str, Tensor]) -> None:
+        """Count a finished step; log, checkpoint and stop when it is time to."""
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach()
+        self.summed += 1
+        count, schedule = step + 1, self.schedule
+        if count % schedule.log_every == 0 or count == schedule.steps:
+            self._log(count)
+        self.bar.update()
+        if (
+            count % schedule.checkpoint_every == 0
+            or count == schedule.steps
+            or self.interrupt.asked
+        ):
+            self.save(count)
+        if self.interrupt.asked:
+            raise KeyboardInterrupt
+
+    def save(self, count: int) -> None:
+        """Checkpoint now; the first process writes."""
+        if self.accelerator.is_main_process:
+            checkpoint.save(self.file, count, self.parts)
+            if self.publish_average is not None:
+                self.publish_average(self.file.parent / "average")
+        device.wait(self.accelerator)
+
+    def publish(self, folder: Path) -> None:
+        """Put the loss curve beside the weights, where ``dvc plots`` finds it."""
+        if self.accelerator.is_main_process:
+            shutil.copy(self.curve, folder / "loss.csv")
+
+    def _log(self, count: int) -> None:
+        means = {k: device.average(v, self.accelerator) / self.summed for k, v in self.sums.items()}
+        self.sums, self.summed = {}, 0
+        if not self.accelerator.is_main_process:
+            return
+        fresh = not self.curve.exists()
+        with self.curve.open("a", newline="") as file:
+            writer = csv.DictWriter(file, ["step", *means])
+            if fresh:
+                writer.writeheader()
+            writer.writerow({"step": count} | {k: f"{v:.6g}" for k, v in means.items()})
+        for name, value in means.items():
+            self.board.add_scalar(name, value, count)
+        self.bar.set_postfix({k: f"{v:.4f}" for k, v in means.items()}, refresh=False)
+
+    def _cut_curve(self) -> None:
+        """Forget rows logged after the checkpoint: those steps are done again."""
+        if not self.curve.exists():
+            return
+        with self.curve.open(newline="") as file:
+            header, *rows = list(csv.reader(file))
+        kept = [row for row in rows if int(row[0]) <= self.start]
+        with self.curve.open("w", newline="") as file:
+            csv.writer(file).writerows([header, *kept])
+
+
+class Ema:
+    """Exponential moving average of a module's parameters, in float32.
+
+    The decay rises as (1 + n) / (10 + n) towards its limit, so that a short training is not
+    averaged with its initialisation.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.shadow = {k: p.detach().float().clone() for k, p in module.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Move towards the module's parameters after ``step`` earlier updates."""
+        weight = 1 - min(self.decay, (1 + step) / (10 + step))
+        for name, parameter in module.named_parameters():
+            self.shadow[name].lerp_(parameter.detach().float(), weight)
+
+    @torch.no_grad()
+    def copy_to(self, module: nn.Module) -> None:
+        """Replace the module's parameters by their average."""
+        for name, parameter in module.named_parameters():
+            parameter.copy_(self.shadow[name])
+
+
+def share(batch_size: int, processes: int, stage: str) -> int:
+    """Rows of the batch in each process. Raises InputError when it does not divide."""
+    if batch_size % processes:
+        raise InputError(
+            f"params.yaml: {stage}.batch_size: {batch_size}: must be a multiple of the number of "
+            f"processes, {processes}"
+        )
+    return batch_size // processes
+
+
+def microbatches(size: int, most: int) -> Iterator[slice]:
+    """Slices of at most ``most`` rows that cover a batch."""
+    for begin in range(0, size, most):
+        yield slice(begin, min(begin + most, size))
+
+
+class OptimizerParams(BaseModel, frozen=True, extra="forbid"):
+    """AdamW, or the paper's Adafactor (§4.2) without relative steps; no weight decay."""
+
+    name: Literal["adamw", "adafactor"]
+    learning_rate: LearningRate
+    clip: float  # largest norm of the gradient
+
+    def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer; neither kind synchronises with the host in a step."""
+        if self.name == "adamw":
+            return torch.optim.AdamW(
+                parameters,
+                lr=self.learning_rate.peak,
+                betas=(0.9, 0.99),
+                weight_decay=0.0,
+                fused=not device.on_xla(),
+            )
+        return Adafactor(
+            parameters, lr=self.learning_rate.peak, relative_step=False, scale_parameter=False
+        )
+
+    def set_rate(self, optimizer: torch.optim.Optimizer, step: int, steps: int) -> None:
+        """Give every group the learning rate of this step."""
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate.at(step, steps)

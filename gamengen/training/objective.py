@@ -1,0 +1,130 @@
+"""The diffusion loss of the denoiser, its self-generated context, and the random inputs of both."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from pydantic import BaseModel, Field, PositiveInt
+from torch import Tensor, nn
+
+from gamengen.data.latents import Window
+from gamengen.model import diffusion
+from gamengen.model.denoiser import Denoiser, drop_context
+from gamengen.runtime import device
+
+
+class Objective(BaseModel, frozen=True, extra="forbid"):
+    """What a training window asks of the denoiser."""
+
+    targets: PositiveInt  # consecutive frames to predict, each from predictions of those before it
+    single_target_share: float = Field(ge=0, le=1)  # of the training, at its start: only the first
+    terminal_share: float = Field(ge=0, le=1)  # of rows at the last timestep, where samplers begin
+
+    def targets_at(self, step: int, steps: int) -> int:
+        """How many frames of each window are predicted in a step of a training."""
+        return 1 if step < self.single_target_share * steps else self.targets
+
+
+@dataclass(frozen=True)
+class RandomInputs:
+    """Everything random in one training step, for windows of ``n`` targets."""
+
+    t: Int64[Tensor, "b n"]  # timestep
+    eps: Float[Tensor, "b n c h w"]  # noise on the targets
+    level: Float[Tensor, " b"]  # noise level of the context
+    context_eps: Float[Tensor, "b m c h w"]  # for every frame but the last, m = l + n - 1
+    dropped: Bool[Tensor, " b"]  # whether the context is dropped
+
+
+def draw(
+    window: Window, denoiser: Denoiser, objective: Objective, seed: int, step: int, rank: int
+) -> RandomInputs:
+    """Draws on the CPU, a pure function of (seed, step, rank): a resumed run makes the same."""
+    random = device.generator(seed, step, rank, 1)
+    batch, frames, *shape = window.frames.shape
+    targets, timesteps = frames - denoiser.context_frames, denoiser.schedule.timesteps
+    t = torch.randint(timesteps, (batch, targets), generator=random)
+    terminal = torch.rand(batch, targets, generator=random) < objective.terminal_share
+    return RandomInputs(
+        t=torch.where(terminal, timesteps - 1, t),
+        eps=torch.randn(batch, targets, *shape, generator=random),
+        level=denoiser.augmentation.draw(*torch.rand(2, batch, generator=random)),
+        context_eps=torch.randn(batch, frames - 1, *shape, generator=random),
+        dropped=torch.rand(batch, generator=random) < denoiser.augmentation.context_dropout,
+    )
+
+
+Tensors = TypeVar("Tensors", Window, RandomInputs)
+Context = tuple[Tensor, Tensor, Tensor]  # latents, actions, class of the latents' noise level
+
+
+def to(batch: Tensors, where: torch.device) -> Tensors:
+    """Every tensor of a batch, on a device."""
+    return type(batch)(**{f.name: getattr(batch, f.name).to(where) for f in fields(batch)})
+
+
+def rows(batch: Tensors, which: slice) -> Tensors:
+    """Some rows of a batch."""
+    return type(batch)(**{f.name: getattr(batch, f.name)[which] for f in fields(batch)})
+
+
+def noisy_context(
+    denoiser: Denoiser,
+    context: Float[Tensor, "b l c h w"],
+    eps: Float[Tensor, "b l c h w"],
+    level: Float[Tensor, " b"],
+) -> tuple[Float[Tensor, "b l c h w"], Int64[Tensor, " b"]]:
+    """The context with noise of a level, and that level's class (§3.2.1)."""
+    augmentation = denoiser.augmentation
+    return augmentation.apply(context, eps, level), augmentation.bucket(level)
+
+
+def velocity_loss(
+    model: nn.Module,
+    x0: Float[Tensor, "b c h w"],
+    context: Context,
+    t: Int64[Tensor, " b"],
+    eps: Float[Tensor, "b c h w"],
+    alpha_bars: Float[Tensor, " t"],
+) -> tuple[Float[Tensor, ""], Float[Tensor, "b c h w"]]:
+    """Mean squared error of the velocity at timestep ``t`` (§3.2, equation 1), and the clean
+    ``x0`` that this velocity means."""
+    alpha_bar = alpha_bars[t]
+    x_t = diffusion.add_noise(x0, eps, alpha_bar)
+    v = model(x_t, t, *context).float()
+    loss = F.mse_loss(v, diffusion.velocity(x0, eps, alpha_bar))
+    return loss, diffusion.x0_from(v, x_t, alpha_bar)
+
+
+def window_losses(
+    model: nn.Module, denoiser: Denoiser, window: Window, random: RandomInputs, targets: int
+) -> Iterator[Float[Tensor, ""]]:
+    """The loss of each of a window's first ``targets`` targets, to be used before the next one.
+
+    The first target's context is real. Each prediction, made at its random noise level, becomes
+    the newest context frame of the next target, without a gradient: at play the denoiser sees
+    nothing but predictions (Bengio et al. 2015; Alonso et al. 2024). ``model`` is ``denoiser`` as
+    Accelerate wrapped it.
+    """
+    length, std = denoiser.context_frames, denoiser.residual_std
+    context = window.frames[:, :length]
+    for n in range(targets):
+        noisy, level_class = noisy_context(
+            denoiser, context, random.context_eps[:, n : n + length], random.level
+        )
+        noisy, level_class = drop_context(noisy, level_class, random.dropped, denoiser.dropped)
+        residual = diffusion.to_residual(window.frames[:, length + n], noisy, std)
+        loss, predicted = velocity_loss(
+            model,
+            residual,
+            (noisy, window.actions[:, n : n + length], level_class),
+            random.t[:, n],
+            random.eps[:, n],
+            denoiser.alpha_bars,
+        )
+        yield loss
+        latent = diffusion.from_residual(predicted.detach(), noisy, std)
+        context = torch.cat([context[:, 1:], latent[:, None]], 1)

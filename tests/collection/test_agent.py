@@ -1,0 +1,213 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stable_baselines3.common.env_checker import check_env
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from gamengen.collection.agent import AgentSettings, new_agent
+from gamengen.collection.collection import split
+from gamengen.collection.recording import Progress, RecordedGame, Rules, Writer, for_agent
+from gamengen.data.episodes import Entry, Episodes, Index, write_index
+from gamengen.game.doom import game_facts
+from tests.tiny import tiny_params
+
+COLLECT = tiny_params({})["collect"]
+RULES = Rules.model_validate(COLLECT["rules"])
+UNLIMITED = {"repeat_probability": 0.0, "episode_tics": 4000}
+Make = Callable[..., RecordedGame]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    games: list[RecordedGame] = []
+
+    def start(
+        progress: Progress | None = None, scenario: str = "defend_the_center", **rules: float
+    ) -> RecordedGame:
+        writer = Writer(folder=tmp_path, store="one.zarr", number=1, count=4, games=2, seed=3)
+        facts = game_facts(scenario, "160x120", 1, 2, 2, 4)
+        changed = RULES.model_copy(update=UNLIMITED | rules)
+        games.append(RecordedGame(facts, changed, writer, "training", progress or Progress()))
+        return games[-1]
+
+    yield start
+    for game in games:
+        game.close()
+
+
+def play(game: RecordedGame, steps: int, seed: int = 0) -> list[float]:
+    """Random play; returns each step's reward."""
+    random = np.random.default_rng(seed)
+    earned = []
+    for _ in range(steps):
+        _, reward, over, late, _ = game.step(random.integers(len(game.facts.actions)))
+        earned.append(reward)
+        if over or late:
+            game.reset()
+    return earned
+
+
+def told(game: RecordedGame) -> Progress:
+    progress = game.checkpoint()
+    assert isinstance(progress, Progress)
+    return progress
+
+
+def recorded(game: RecordedGame) -> Episodes:
+    write_index(game.writer.folder, Index(game=game.facts, entries=told(game).entries))
+    return Episodes(game.writer.folder)
+
+
+def test_the_environment_is_one_that_stable_baselines_accepts(make: Make):
+    check_env(make(), skip_render_check=True)
+
+
+def test_the_agent_sees_frame_map_and_its_last_actions(make: Make):
+    game = make()
+    seen = game.observation()
+    assert seen["frame"].shape == seen["map"].shape == (3, 120, 160)
+    np.testing.assert_array_equal(seen["frame"], game.frame.transpose(2, 0, 1))
+    assert (seen["frame"] != seen["map"]).any()
+    assert not seen["actions"].any()
+    attack, left = (game.facts.action_names.index(name) for name in ("ATTACK", "TURN_LEFT"))
+    game.step(attack)
+    seen = game.step(left)[0]
+    past = seen["actions"].reshape(32, 3)
+    assert not past[:-2].any()
+    np.testing.assert_array_equal(past[-2:], [[0, 0, 1], [1, 0, 0]])
+
+
+def test_larger_frames_are_averaged_for_the_agent():
+    picture = np.zeros((240, 320, 3), np.uint8)
+    picture[:2, :2] = [[[0, 0, 0], [100, 0, 0]], [[100, 0, 0], [200, 40, 0]]]
+    np.testing.assert_array_equal(for_agent(picture)[:, 0, 0], [100, 10, 0])
+
+
+def test_rows_are_frames_before_their_action_and_end_in_the_terminal_one(make: Make):
+    game = make()
+    rewards = play(game, 300)
+    episodes = recorded(game)
+    first = episodes.entries[0]
+    frames, actions = episodes.frames(first), episodes.actions(first)
+    assert episodes.variable(first, "HEALTH")[-1] <= 0
+    assert episodes.variable(first, "HEALTH")[0] == 100
+    assert actions[-1] == game.facts.no_action
+    assert episodes.rewards(first)[-1] == 0
+    assert episodes.rewards(first)[-2] < -4000  # death, in the row of the action that led to it
+    steps = -(-(first.length - 1) // 2)
+    scaled = sum(rewards[:steps]) / RULES.reward_scale
+    assert episodes.rewards(first).sum() == pytest.approx(scaled, rel=1e-4)
+    # Played again from what is stored: seed and actions.
+    again = [game.game.start(first.seed)]
+    again += [game.game.step(int(action)) for action in actions[:-1]]
+    np.testing.assert_array_equal(frames, again)
+    assert game.game.over == "death"
+
+
+def test_an_episode_that_lasts_too_long_is_cut_off_and_says_so(make: Make):
+    game = make(episode_tics=40)
+    ends = [game.step(0)[2:4] for _ in range(10)]
+    assert ends[-1] == (False, True)
+    assert not any(any(end) for end in ends[:-1])
+    game.reset()
+    assert told(game).entries[0].length == 40 // 2 + 1
+    assert recorded(game).rewards(told(game).entries[0])[-1] == 0
+
+
+def test_the_last_action_is_repeated_as_often_as_asked(make: Make):
+    game = make(repeat_probability=0.7)
+    for step in range(400):
+        _, _, over, late, _ = game.step(1 + step % 2)
+        if over or late:
+            game.reset()
+    game.finish()
+    while game.running:
+        game.step(0)
+    changes = []
+    for entry in recorded(game).entries[:-1]:
+        taken = recorded(game).actions(entry)[:-1:2]
+        changes.append((taken[1:] != taken[:-1]).mean())
+    # Alternating choices: every change is half the time one to what it already was.
+    assert 0.05 < np.mean(changes) < 0.35
+
+
+def test_a_game_goes_on_from_its_checkpoint_as_if_nothing_had_happened(make: Make):
+    game = make(repeat_probability=0.5)
+    play(game, 150)
+    kept = told(game)
+    assert kept.entries
+    assert kept.running is not None
+    assert kept.frames > kept.rows
+    resumed = make(Progress.model_validate_json(kept.model_dump_json()), repeat_probability=0.5)
+    for name, value in game.observation().items():
+        np.testing.assert_array_equal(value, resumed.observation()[name])
+    assert play(game, 100, seed=1) == play(resumed, 100, seed=1)
+    assert told(game) == told(resumed)
+
+
+def test_seeds_of_all_writers_differ(tmp_path: Path):
+    writers = [
+        Writer(folder=tmp_path, store="", number=number, count=4, games=2, seed=3)
+        for number in range(4)
+    ]
+    seeds = [writer.episode_seed(episode) for writer in writers for episode in range(50)]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_a_finishing_game_ends_its_episode_and_begins_no_other(make: Make):
+    game = make()
+    game.step(0)
+    game.finish()
+    while game.running:
+        game.step(3)
+    game.reset()
+    assert game.step(0)[1:] == (0.0, False, False, {"frames": 0, "idle": True})
+    assert len(told(game).entries) == 1
+
+
+def test_the_network_is_the_papers(make: Make):
+    settings = AgentSettings.model_validate(
+        COLLECT["agent"] | {"picture_features": 512, "batch_size": 8, "rollout_steps": 8}
+    )
+    agent = new_agent(settings, DummyVecEnv([make]), seed=1)
+    policy = agent.policy
+    assert policy.features_dim == 512 + 512 + 32 * 3
+    layers = [type(layer).__name__ for layer in policy.features_extractor.frame.cnn]
+    assert layers.count("Conv2d") == 3
+    assert policy.share_features_extractor
+    for head in (policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net):
+        assert [type(layer).__name__ for layer in head] == ["Linear", "Tanh"] * 2
+    assert agent.gamma == settings.discount
+    assert agent.ent_coef == settings.entropy_weight
+    before = [parameter.detach().clone() for parameter in policy.parameters()]
+    agent.learn(settings.rollout_steps)
+    assert all((a != b).any() for a, b in zip(before, policy.parameters(), strict=True))
+
+
+def entries(lengths: list[int]) -> list[Entry]:
+    common = {"store": "s", "start": 0, "split": "train", "policy": "random", "agent_step": 0}
+    return [
+        Entry(id=str(seed), length=length, seed=seed, **common)
+        for seed, length in enumerate(lengths)
+    ]
+
+
+def heldout(told: list[Entry]) -> list[int]:
+    return [entry.seed for entry in told if entry.split == "heldout"]
+
+
+def test_the_split_is_a_function_of_the_seeds():
+    lengths = [100] * 400
+    seeds = heldout(split(entries(lengths), 0.2))
+    assert 50 < len(seeds) < 110
+    assert heldout(split(entries(lengths)[::-1], 0.2)) == seeds[::-1]
+
+
+@pytest.mark.parametrize("share", [0.001, 0.5, 0.999])
+@pytest.mark.parametrize("lengths", [[5, 200], [5, 5, 5, 200], [300, 20, 30, 100, 110]])
+def test_both_splits_exist_and_a_long_episode_is_held_out(lengths: list[int], share: float):
+    told = split(entries(lengths), share)
+    assert 0 < len(heldout(told)) < len(told)
+    assert max(e.length for e in told if e.split == "heldout") >= np.median(lengths)

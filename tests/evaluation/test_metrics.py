@@ -1,0 +1,363 @@
+"""Metrics against known answers: torchmetrics, closed forms, invariances."""
+
+import contextlib
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torchmetrics.image import PeakSignalNoiseRatio
+
+from gamengen.data.episodes import Entry, Episodes
+from gamengen.data.latents import Latents
+from gamengen.evaluation import action_following as obedience
+from gamengen.evaluation import autoregressive, shards, summary, teacher_forced
+from gamengen.evaluation.heldout import Heldout, batches, sample_starts, sample_targets
+from gamengen.evaluation.picture import PSNR_LIMIT, PictureDistance, psnr
+from gamengen.evaluation.player import Model, Progress, as_played, student, teachers
+from gamengen.evaluation.statistics import estimate, student_975
+from gamengen.model.autoencoder import Autoencoder, to_float, to_uint8
+from gamengen.model.denoiser import load_denoiser
+from gamengen.model.diffusion import Sampling
+from gamengen.model.sampler import Sampler
+from gamengen.runtime.errors import InputError
+from tests.artifacts import SHIFT, make_all, make_episodes, play
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return make_all(tmp_path_factory.mktemp("metrics"), length=80)
+
+
+@pytest.fixture(scope="module")
+def held(paths: list[Path]) -> Heldout:
+    episodes, latents, decoder, *_ = paths
+    return Heldout(Episodes(episodes), Latents(latents), Autoencoder.load(decoder), 3, CPU)
+
+
+@pytest.fixture(scope="module")
+def models(paths: list[Path]) -> list[Model]:
+    net = load_denoiser(paths[3])
+    return [Model(f"steps_{n}", Sampler(net, Sampling(n, 1.5, 0.1))) for n in (1, 2)]
+
+
+def test_models_are_sampled_as_asked(paths: list[Path]) -> None:
+    """As their folders say, but for the number of steps."""
+    net = load_denoiser(paths[3])
+    net.sampling = Sampling(2, 1.5, context_noise=0.1, temperature=0.7)
+    (four,) = teachers(net, [4])
+    assert four.sampler.sampling == Sampling(4, 1.5, context_noise=0.1, temperature=0.7)
+    assert student(net).sampler.sampling == net.sampling
+    assert as_played(net).name == "steps_2"
+    with pytest.raises(InputError, match=r"teacher_steps: \[1, 101\]: the denoiser has 100"):
+        teachers(net, [1, 101])
+
+
+def silent(passes: int) -> None:
+    """No progress bar."""
+
+
+# A mean and its interval
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"), [(1, 12.706), (4, 2.776), (7, 2.365), (29, 2.045)]
+)
+def test_student_quantile_is_the_table_s(freedom: int, quantile: float) -> None:
+    assert student_975(freedom) == pytest.approx(quantile, abs=6e-3)
+
+
+def test_interval_of_independent_values_is_the_textbook_s() -> None:
+    values = np.random.default_rng(0).normal(size=30)
+    found = estimate(values, np.arange(30))
+    error = values.std(ddof=1) / math.sqrt(30)
+    assert found.mean == pytest.approx(values.mean())
+    assert found.margin == pytest.approx(2.0452 * error, rel=1e-3)
+
+
+def test_frames_that_repeat_each_other_make_no_interval_narrower() -> None:
+    values, episodes = np.random.default_rng(0).normal(size=12), np.arange(12)
+    once = estimate(values, episodes)
+    often = estimate(values.repeat(50), episodes.repeat(50))
+    assert often.margin == pytest.approx(once.margin)
+    assert often.count == 600
+
+
+def test_interval_covers_the_truth_nineteen_times_in_twenty() -> None:
+    random, inside = np.random.default_rng(1), 0
+    for _ in range(1000):
+        episodes = np.arange(8).repeat(5)
+        values = random.normal(size=8)[episodes] + 0.3 * random.normal(size=40)
+        found = estimate(values, episodes)
+        assert found.margin is not None
+        inside += abs(found.mean) < found.margin
+    assert 0.93 < inside / 1000 < 0.97
+
+
+def test_one_episode_gives_no_interval_and_no_values_no_mean() -> None:
+    assert estimate(np.ones(4), np.zeros(4, int)).margin is None
+    with pytest.raises(ValueError, match="no values"):
+        estimate(np.ones(0), np.ones(0, int))
+
+
+# Pictures
+
+
+def test_psnr_is_torchmetrics_and_the_formula_s_per_picture() -> None:
+    random = torch.Generator().manual_seed(0)
+    a, b = (
+        torch.randint(0, 256, (3, 32, 40, 3), dtype=torch.uint8, generator=random) for _ in "ab"
+    )
+    found = psnr(a, b)
+    for i in range(3):
+        reference = PeakSignalNoiseRatio(data_range=255.0)(a[i].float(), b[i].float())
+        assert found[i] == pytest.approx(float(reference), abs=1e-4)
+        mse = float((a[i].double() - b[i].double()).square().mean())
+        assert found[i] == pytest.approx(10 * math.log10(255**2 / mse), abs=1e-4)
+
+
+def test_psnr_of_equal_pictures_is_the_rounding_s() -> None:
+    a = torch.zeros(1, 32, 40, 3, dtype=torch.uint8)
+    assert psnr(a, a)[0] == pytest.approx(PSNR_LIMIT)
+    assert pytest.approx(10 * math.log10(255**2 * 12), abs=0.01) == PSNR_LIMIT
+
+
+# Which frames are measured
+
+
+def entries(*lengths: int) -> list[Entry]:
+    return [
+        Entry(
+            id=str(i), store="s", start=0, length=n, split="heldout", seed=0, policy="random",
+            agent_step=0,
+        )
+        for i, n in enumerate(lengths)
+    ]  # fmt: skip
+
+
+def test_targets_are_spread_evenly_and_never_repeat() -> None:
+    places = sample_targets(entries(50, 50, 4, 50), 30, seed=0)
+    counts = [sum(entry.id == str(i) for entry, _ in places) for i in range(4)]
+    assert counts == [9, 9, 3, 9]
+    assert len({(entry.id, frame) for entry, frame in places}) == 30
+    assert all(1 <= frame < entry.length for entry, frame in places)
+    assert places == sample_targets(entries(50, 50, 4, 50), 30, seed=0)
+    assert places != sample_targets(entries(50, 50, 4, 50), 30, seed=1)
+
+
+def test_there_are_never_more_targets_than_frames() -> None:
+    assert len(sample_targets(entries(3, 4), 100, seed=0)) == 5
+
+
+def test_rollouts_fit_into_their_episode() -> None:
+    places = sample_starts(entries(20, 8, 30), 40, frames=8, seed=0)
+    assert {entry.id for entry, _ in places} == {"0", "2"}
+    assert all(frame >= 1 and frame + 8 <= entry.length for entry, frame in places)
+    assert max(frame for entry, frame in places if entry.id == "0") == 12
+    with pytest.raises(InputError, match=r"30 frames needs .* at least 31; the longest has 30"):
+        sample_starts(entries(20, 8, 30), 4, frames=30, seed=0)
+
+
+def test_latents_of_other_episodes_are_refused(paths: list[Path], tmp_path: Path) -> None:
+    others = Episodes(make_episodes(tmp_path / "others", episodes=5, length=80))
+    with pytest.raises(InputError, match=r"4 episodes, .*others has 5 .*'0004'.*repro encode"):
+        Heldout(others, Latents(paths[1]), Autoencoder.load(paths[2]), 3, CPU)
+
+
+# One frame ahead, and rollouts
+
+
+def test_baselines_are_what_they_are_called(held: Heldout, models: list[Model]) -> None:
+    place = (held.entries[1], 7)
+    shown = teacher_forced.predictions(held, models, [place], silent, 0)
+    frames = torch.from_numpy(held.episodes.frames(held.recorded[place[0].id]))
+    assert torch.equal(shown["real"][0], frames[7])
+    assert torch.equal(shown["copy_last"][0], frames[6])
+    net = held.autoencoder
+    with torch.no_grad():
+        ceiling = to_uint8(net.decode(net.encode(to_float(frames[7:8]))))
+    # The latents are stored as float16.
+    assert (shown["autoencoder"].int() - ceiling.int()).abs().max() <= 1
+    videos = autoregressive.rollouts(held, models, [place], 5, silent, 0)
+    assert torch.equal(videos["real"][0], frames[7:12])
+    assert torch.equal(videos["copy_last"][0], frames[6:7].expand(5, -1, -1, -1))
+    # Convolutions of another batch size may round another way.
+    again = videos["autoencoder"][0, 0].int() - shown["autoencoder"][0].int()
+    assert again.abs().max() <= 1
+
+
+def test_a_rollout_begins_with_the_teacher_forced_frame(held: Heldout, models: list[Model]) -> None:
+    place = (held.entries[0], 9)
+    shown = teacher_forced.predictions(held, models, [place], silent, 0, 4)
+    videos = autoregressive.rollouts(held, models, [place], 3, silent, 0, 4)
+    for model in models:
+        assert torch.equal(videos[model.name][:, 0], shown[model.name])
+        assert not torch.equal(videos[model.name][:, 1], videos[model.name][:, 0])
+
+
+def test_the_window_s_last_action_is_the_rollout_s_first(held: Heldout) -> None:
+    place = (held.entries[0], 9)
+    assert held.window([place]).actions[0, -1] == held.actions(place, 4)[0]
+    recorded = held.episodes.actions(held.recorded[place[0].id])
+    assert held.actions(place, 4).tolist() == recorded[8:12].tolist()
+
+
+def test_what_is_shown_is_chosen_by_motion_and_from_different_episodes(held: Heldout) -> None:
+    places = sample_starts(held.entries, 8, 6, seed=0)
+    shown = autoregressive.liveliest(held, places, 6, 3)
+    assert {entry.id for entry, _ in shown[:2]} == {entry.id for entry in held.entries}
+    assert autoregressive.motion(held, shown[0], 6) == max(
+        autoregressive.motion(held, place, 6) for place in places
+    )
+
+
+def test_passes_count_steps_and_both_branches_of_guidance(models: list[Model]) -> None:
+    assert [model.passes for model in models] == [2, 4]
+
+
+# Many processes
+
+
+class Rank:
+    """What a process knows of itself, and of the others."""
+
+    def __init__(self, index: int, count: int) -> None:
+        self.process_index, self.num_processes = index, count
+
+    def wait_for_everyone(self) -> None:
+        """The last rank of the test runs when all others are done."""
+        if self.process_index + 1 < self.num_processes:
+            raise InterruptedError
+
+
+def numbered(seen: list[int], episodes: list[Entry], batches_of: int = 2) -> shards.Job:
+    """A job whose rows are the frames it was given; it notes the batches it measures."""
+
+    def measure(number: int, batch: shards.Batch, progress: Progress) -> shards.Table:
+        seen.append(number)
+        table = {"frame": np.array([frame for _, frame in batch])}
+        return table | ({"video/real": table["frame"][:1]} if number == 0 else {})
+
+    places = [(episodes[0], frame) for frame in range(1, 14)]
+    return shards.Job("frames", batches(places, batches_of), 1, measure)
+
+
+def test_processes_share_the_batches_and_merge_them_in_order(tmp_path: Path) -> None:
+    done: list[list[int]] = [[], [], []]
+    tables = {}
+    for rank in range(3):
+        job = numbered(done[rank], entries(20))
+        with contextlib.suppress(InterruptedError):
+            tables = shards.run([job], tmp_path, Rank(rank, 3))  # type: ignore[arg-type]
+    assert done == [[0, 3, 6], [1, 4], [2, 5]]
+    assert tables["frames"]["frame"].tolist() == list(range(1, 14))
+    assert shards.under("video", tables["frames"])["real"].tolist() == [1]
+
+
+def test_an_interrupted_measurement_goes_on(tmp_path: Path) -> None:
+    seen: list[int] = []
+    job = numbered(seen, entries(20))
+    one: Any = Rank(0, 1)
+
+    def interrupted(number: int, batch: shards.Batch, progress: Progress) -> shards.Table:
+        if number == 3:
+            raise KeyboardInterrupt
+        return job.measure(number, batch, progress)
+
+    with pytest.raises(KeyboardInterrupt):
+        shards.run([dataclasses.replace(job, measure=interrupted)], tmp_path, one)
+    assert seen == [0, 1, 2]
+    table = shards.run([job], tmp_path, one)["frames"]
+    assert seen == [0, 1, 2, 3, 4, 5, 6]
+    assert table["frame"].tolist() == list(range(1, 14))
+
+
+def test_a_batch_that_lacks_rows_is_noticed(tmp_path: Path) -> None:
+    one: Any = Rank(0, 1)
+    shards.run([numbered([], entries(20), batches_of=2)], tmp_path, one)
+    with pytest.raises(RuntimeError, match="2 rows, its batch has 3"):
+        shards.run([numbered([], entries(20), batches_of=3)], tmp_path, one)
+
+
+def test_batching_changes_no_baseline(held: Heldout) -> None:
+    places = sample_targets(held.entries, 6, seed=0)
+    distance = PictureDistance(CPU, vgg=False)
+    found = []
+    for size in (2, 6):
+        tables = [
+            teacher_forced.measure(
+                teacher_forced.predictions(held, [], some, silent, 0), held, some, distance
+            )
+            for some in batches(places, size)
+        ]
+        found.append(shards.join(tables)["copy_last/psnr"])
+    assert np.allclose(*found)
+
+
+# Summaries
+
+
+def test_moving_frames_are_those_that_copying_misses() -> None:
+    table = {
+        "episode": np.array([0, 0, 1, 1]),
+        "copy_last/psnr": np.array([58.9, 24.0, 26.0, 40.0]),
+        "student/psnr": np.array([30.0, 27.0, 28.0, 31.0]),
+    }
+    told = summary.teacher_forced(table, ["copy_last", "student"], 30.0)
+    assert told["frames"] == 4
+    assert told["moving"]["frames"] == 2
+    assert told["moving"]["student"]["psnr"] == 27.5
+    assert told["moving"]["student"]["psnr_over_copy_last"] == 2.5
+    assert "psnr_over_copy_last" not in told["copy_last"]
+
+
+def test_without_moving_frames_the_reason_is_told() -> None:
+    table = {"episode": np.zeros(2, int), "copy_last/psnr": np.array([50.0, 60.0])}
+    told = summary.teacher_forced(table, ["copy_last"], 30.0)
+    assert told["moving"]["frames"] == 0
+    assert "no such frame" in told["moving"]["reason"]
+
+
+# Actions
+
+
+@pytest.mark.parametrize("shift", [-9, -1, 0, 4, 11])
+def test_shift_of_a_sliding_picture_is_found(shift: int) -> None:
+    wide = torch.from_numpy(play(2, 120, 256, 0).frames[:1])
+    before, after = wide[:, :, 40:200], wide[:, :, 40 - shift : 200 - shift]
+    assert obedience.horizontal_shift(before, after)[0] == pytest.approx(shift, abs=0.3)
+
+
+def test_flat_pictures_do_not_slide() -> None:
+    flat = torch.full((1, 120, 160, 3), 90, dtype=torch.uint8)
+    assert obedience.horizontal_shift(flat, flat)[0] == 0
+
+
+def test_recorded_shift_is_the_game_s_own(held: Heldout) -> None:
+    names = held.latents.game.action_names
+    told = {n: obedience.recorded(held, names.index(n), 100) for n in names}
+    for name, found in told.items():
+        if found is not None:
+            assert found.usual == pytest.approx(SHIFT[name], abs=0.5)
+            assert len(found.shifts) == len(found.decoded) == len(found.episodes)
+    assert sum(found is not None for found in told.values()) >= 2
+
+
+def test_a_model_that_answers_as_the_game_does_is_alike() -> None:
+    shifts = np.array([3.0, 9.0, -4.0, 0.2])
+    assert obedience.moves_alike(shifts, 5.0, width=160).tolist() == [1, 1, 0, 0]
+    assert obedience.moves_alike(shifts, 0.0, width=160).tolist() == [0, 0, 0, 1]
+
+
+def test_replays_are_cut_into_single_shifts(held: Heldout, models: list[Model]) -> None:
+    places = sample_starts(held.entries, 3, 4, seed=0)
+    table = obedience.replay(held, models[0], places, 1, 4, silent, 0)
+    assert table["shift"].shape == (3, 3)
+    shifts, episodes = obedience.flatten(table)
+    assert len(shifts) == len(episodes) == 9
+    assert episodes.tolist() == table["episode"].repeat(3).tolist()
