@@ -168,8 +168,8 @@ def recorded(latents: Path) -> list[list[Tensor]]:
 def identity(net: torch.nn.Module) -> str:
     """What a quantised network depends on: weights, calibration, versions; as a short name."""
     digest = hashlib.sha256()
-    told = [OUTSIDE, STARTS, FRAMES, DECODED, version("openvino"), version("nncf")]
-    digest.update(json.dumps(told).encode())
+    key = [OUTSIDE, STARTS, FRAMES, DECODED, version("openvino"), version("nncf")]
+    digest.update(json.dumps(key).encode())
     for name, value in sorted(net.state_dict().items()):
         digest.update(f"{name}{tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().float().numpy().tobytes())

@@ -146,13 +146,13 @@ def report(rows: Sequence[Row], losses: Sequence[fidelity.Fidelity], options: Op
     print(table(rows))
     for loss in losses:
         print(loss_in_words(loss))
-    told = {
+    result = {
         "machine": machine,
         "seconds": options.seconds,
         "rows": [asdict(row) for row in rows],
         "int8": [asdict(loss) for loss in losses],
     }
-    options.out.write_text(json.dumps(told, indent=1) + "\n")
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 PARTS = ("denoise", "decode", "picture", "frame")

@@ -22,21 +22,21 @@ MAX_MESSAGE = 1 << 20  # bytes: longer ones close the connection before they are
 
 def options() -> argparse.Namespace:
     """How to serve; how to play is chosen on the page."""
-    told = argparse.ArgumentParser(prog="python -m gamengen.play", description=__doc__)
-    told.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    told.add_argument("--port", type=int, default=8000, help="(%(default)s)")
-    told.add_argument("--name", action="append", default=[], help="host name it may be called by")
-    told.add_argument(
+    parser = argparse.ArgumentParser(prog="python -m gamengen.play", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="(%(default)s)")
+    parser.add_argument("--name", action="append", default=[], help="host name it may be called by")
+    parser.add_argument(
         "--model",
         type=Path,
         default=newest(),
         help="folder to play: data, which make repro fills, or data/pretrained (%(default)s)",
     )
-    told.add_argument("--backend", choices=NAMES, default=usual(), help="(%(default)s)")
-    told.add_argument("--answers", type=Path, default=blind.FILE, help="(%(default)s)")
-    told.add_argument("--sessions", type=int, default=4, help="players at once (%(default)s)")
-    told.add_argument("--open", action=argparse.BooleanOptionalAction, default=True)
-    return told.parse_args()
+    parser.add_argument("--backend", choices=NAMES, default=usual(), help="(%(default)s)")
+    parser.add_argument("--answers", type=Path, default=blind.FILE, help="(%(default)s)")
+    parser.add_argument("--sessions", type=int, default=4, help="players at once (%(default)s)")
+    parser.add_argument("--open", action=argparse.BooleanOptionalAction, default=True)
+    return parser.parse_args()
 
 
 def bind(host: str, port: int) -> tuple[socket.socket, str]:
@@ -74,20 +74,20 @@ def serve(app: object, host: str, port: int) -> uvicorn.Server:
 
 def main() -> None:
     """The command."""
-    told = options()
+    args = options()
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
         # First of all: a port that is taken is somebody else's page.
-        listening, url = bind(told.host, told.port)
-        backend = open_backend(told.backend, latents=told.model.resolve() / "latents")
-        played = source.load(told.model, backend)
+        listening, url = bind(args.host, args.port)
+        backend = open_backend(args.backend, latents=args.model.resolve() / "latents")
+        played = source.load(args.model, backend)
     except InputError as error:
         sys.exit(f"error: {error}")
-    app = create_app(played, Answers(told.answers), told.sessions, told.name)
-    print(f"the model in {told.model}: play at {url} (Ctrl+C ends it)", flush=True)
-    if told.open:
+    app = create_app(played, Answers(args.answers), args.sessions, args.name)
+    print(f"the model in {args.model}: play at {url} (Ctrl+C ends it)", flush=True)
+    if args.open:
         threading.Timer(1.0, webbrowser.open, [url]).start()
-    serve(app, told.host, told.port).run(sockets=[listening])
+    serve(app, args.host, args.port).run(sockets=[listening])
 
 
 if __name__ == "__main__":

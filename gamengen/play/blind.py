@@ -146,10 +146,10 @@ def in_words(verdict: Verdict) -> str:
 
 def main() -> None:
     """The command."""
-    told = argparse.ArgumentParser(description="What blind tests have shown so far.")
-    told.add_argument("file", type=Path, nargs="?", default=FILE)
+    parser = argparse.ArgumentParser(description="What blind tests have shown so far.")
+    parser.add_argument("file", type=Path, nargs="?", default=FILE)
     try:
-        records = Answers(told.parse_args().file).read()
+        records = Answers(parser.parse_args().file).read()
     except InputError as error:
         sys.exit(f"error: {error}")
     print("95 % intervals (Wilson) in brackets; 50 % is chance.")

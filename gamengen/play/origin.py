@@ -1,4 +1,4 @@
-"""Whose page may talk to this server: its own, and no other's."""
+"""Host and Origin checks."""
 
 import ipaddress
 from collections.abc import Collection

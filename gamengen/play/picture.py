@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from gamengen.game.engine import Frame
-from gamengen.play.messages import MAX_PICTURE, BadMessage
+from gamengen.play.protocol import MAX_PICTURE, BadMessage
 
 MAX_PIXELS = 1024 * 1024
 QUALITY = 92

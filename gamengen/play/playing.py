@@ -6,15 +6,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from gamengen.game.engine import Frame
-from gamengen.play import messages
+from gamengen.play import protocol
 from gamengen.play.clip import Moment, Recorder, encode
-from gamengen.play.inbox import Command
 from gamengen.play.keys import action_of
 from gamengen.play.match import Match
-from gamengen.play.messages import BadMessage
-from gamengen.play.mode import Shown, Tell
 from gamengen.play.pace import Pace
 from gamengen.play.picture import to_jpeg
+from gamengen.play.protocol import BadMessage, Command, Shown, Tell
 from gamengen.play.source import Source
 
 
@@ -37,17 +35,17 @@ class Playing:
         self.recorder = Recorder(source.fps)
         self.saving: threading.Thread | None = None
 
-    def heed(self, command: Command) -> Shown | None:
+    def handle(self, command: Command) -> Shown | None:
         """Raises BadMessage for what cannot be done."""
         match command:
             case np.ndarray():
                 self.paused = True
                 return self._show([self.match.dream.edit(command, self.source.context_frames)])
-            case messages.Begin():
+            case protocol.Begin():
                 return self.begin(command.start, command.beside)
-            case messages.Pause():
+            case protocol.Pause():
                 self.paused = command.paused
-            case messages.Save():
+            case protocol.Save():
                 self._save(command.format)
             case _:
                 raise BadMessage(f"{command.type}: not while playing")

@@ -12,13 +12,13 @@ from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response, WebSocket
 
-from gamengen.play import messages, trials
+from gamengen.play import protocol, trials
 from gamengen.play.blind import Answers
 from gamengen.play.keys import key_map
-from gamengen.play.mailbox import Mailbox
-from gamengen.play.messages import BadMessage
 from gamengen.play.origin import host_allowed, same_origin
 from gamengen.play.picture import from_png, to_jpeg
+from gamengen.play.protocol import BadMessage
+from gamengen.play.queues import Mailbox
 from gamengen.play.session import Session
 from gamengen.play.source import Source
 
@@ -118,7 +118,7 @@ async def send(socket: WebSocket, mailbox: Mailbox) -> None:
 
 
 async def receive(socket: WebSocket, session: Session) -> None:
-    """Heed a page until it is gone; what is wrong is answered, and the session lives."""
+    """Handle messages until the page is gone; a wrong one is answered, and the session lives."""
     source = session.source
     size = source.facts.height, source.facts.width
     while True:
@@ -127,7 +127,7 @@ async def receive(socket: WebSocket, session: Session) -> None:
             return
         try:
             if (text := message.get("text")) is not None:
-                heed(session, messages.parse(text))
+                handle(session, protocol.parse(text))
             else:
                 decode = partial(from_png, message["bytes"], *size)
                 session.inbox.put(await asyncio.to_thread(decode))
@@ -136,12 +136,12 @@ async def receive(socket: WebSocket, session: Session) -> None:
             await asyncio.sleep(0.01)  # a flood of them is no burden to others
 
 
-def heed(session: Session, message: messages.AnyMessage) -> None:
+def handle(session: Session, message: protocol.AnyMessage) -> None:
     """Pass a message on to where it belongs. Raises BadMessage."""
-    if isinstance(message, messages.Seen):
+    if isinstance(message, protocol.Seen):
         session.mailbox.seen(message.number)
         return
-    if isinstance(message, messages.Keys):
+    if isinstance(message, protocol.Keys):
         unknown = set(message.held) - set(session.source.facts.buttons)
         if unknown:
             raise BadMessage(f"held: no such button; there are {session.source.facts.buttons}")
@@ -161,22 +161,22 @@ def hello(source: Source) -> dict[str, Any]:
         "starts": [entry.id for entry, _ in source.starts()],
         "limits": {
             name: {
-                "steps": 1 if name == "student" else messages.MAX_STEPS,
-                "guidance": messages.MAX_GUIDANCE if source.guided else 1,
+                "steps": 1 if name == "student" else protocol.MAX_STEPS,
+                "guidance": protocol.MAX_GUIDANCE if source.guided else 1,
                 "context_noise": source.max_noise,
-                "temperature": messages.MAX_TEMPERATURE,
+                "temperature": protocol.MAX_TEMPERATURE,
             }
             for name in source.defaults
         },
         "model": source.first,
         "defaults": {
             name: {
-                "steps": told.steps,
-                "guidance": told.guidance,
-                "context_noise": told.context_noise,
-                "temperature": told.temperature,
+                "steps": settings.steps,
+                "guidance": settings.guidance,
+                "context_noise": settings.context_noise,
+                "temperature": settings.temperature,
             }
-            for name, told in source.defaults.items()
+            for name, settings in source.defaults.items()
         },
         "blind": {"clips": trials.CLIP_SECONDS, "active": trials.PLAY_SECONDS},
     }

@@ -4,30 +4,39 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, Protocol
 
-from gamengen.play import messages
+from gamengen.play import protocol
 from gamengen.play.blind import Answers
 from gamengen.play.dream import Settings
-from gamengen.play.inbox import Command, Inbox
-from gamengen.play.mailbox import Mailbox
 from gamengen.play.match import Match
-from gamengen.play.messages import BadMessage
-from gamengen.play.mode import Mode, Shown
 from gamengen.play.pace import Pace
 from gamengen.play.playing import Playing
+from gamengen.play.protocol import BadMessage, Command, Shown, pack
+from gamengen.play.queues import Inbox, Mailbox
 from gamengen.play.source import Source
 from gamengen.play.trials import Trials
-from gamengen.play.wire import pack
 from gamengen.runtime.errors import InputError
 
 log = logging.getLogger(__name__)
 
 
+class Mode(Protocol):
+    """What a session is busy with: playing, or a blind test."""
+
+    paused: bool  # no frames are made while it is
+
+    def handle(self, command: Command) -> Shown | None:
+        """Do what was asked; what to show at once, if anything. Raises BadMessage."""
+
+    def frame(self, held: Sequence[str]) -> Shown:
+        """One frame on, with these buttons held."""
+
+
 class Session:
-    """Heeds its inbox, fills its mailbox; ``ended`` is called when its engines are given back."""
+    """Handles its inbox, fills its mailbox; ``ended`` is called when its engines are given back."""
 
     def __init__(
         self, source: Source, answers: Answers, mailbox: Mailbox, ended: Callable[[], None]
@@ -71,7 +80,7 @@ class Session:
             self.inbox.rest(self.pace.wait())
         while self._wanted() and (command := self.inbox.take()) is not None:
             try:
-                self._heed(command)
+                self._handle(command)
             except BadMessage as error:
                 self._tell({"type": "error", "message": str(error)})
         if not self._wanted() or self.mode.paused:
@@ -84,30 +93,30 @@ class Session:
         if self.mode.paused:
             self._tell({"type": "time_up"})
 
-    def _heed(self, command: Command) -> None:
+    def _handle(self, command: Command) -> None:
         match command:
-            case messages.Settings():
+            case protocol.Settings():
                 self._require_playing("settings")
                 self._set(command)
-            case messages.Pace():
+            case protocol.Pace():
                 self._require_playing("pace")
                 self.pace.unlimited = command.unlimited
-            case messages.Leave():
+            case protocol.Leave():
                 self._leave()
             case _:
-                if isinstance(command, messages.Trial) and self.mode is self.playing:
+                if isinstance(command, protocol.Trial) and self.mode is self.playing:
                     self.pace.unlimited = False
                     self.mode = Trials(
                         self.source, self.match, self.answers, self._tell, self._wanted
                     )
-                shown = self.mode.heed(command)
+                shown = self.mode.handle(command)
                 if shown is not None:
                     self._show(shown)
 
-    def _set(self, told: messages.Settings) -> None:
+    def _set(self, asked: protocol.Settings) -> None:
         try:
             self.match.dream.settings = Settings(
-                told.model, told.steps, told.guidance, told.context_noise, told.temperature
+                asked.model, asked.steps, asked.guidance, asked.context_noise, asked.temperature
             )
         except InputError as error:
             raise BadMessage(str(error)) from None

@@ -26,5 +26,5 @@ if __name__ == "__main__":
     parser.add_argument("data", type=Path, help="a folder that the pipeline has filled")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--student", action=argparse.BooleanOptionalAction, default=True)
-    told = parser.parse_args()
-    keep(told.data, told.folder, told.student)
+    args = parser.parse_args()
+    keep(args.data, args.folder, args.student)

@@ -39,5 +39,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path, nargs="?", default=Path("docs/figures/play.gif"))
     parser.add_argument("--model", type=Path, default=newest())
-    told = parser.parse_args()
-    main(told.file, told.model)
+    args = parser.parse_args()
+    main(args.file, args.model)

@@ -10,15 +10,13 @@ from datetime import UTC, datetime
 
 from gamengen.data.episodes import Entry
 from gamengen.game.engine import Frame
-from gamengen.play import messages
+from gamengen.play import protocol
 from gamengen.play.blind import Answers, Record, verdicts
 from gamengen.play.dream import Settings
-from gamengen.play.inbox import Command
 from gamengen.play.keys import action_of
 from gamengen.play.match import Match
-from gamengen.play.messages import BadMessage
-from gamengen.play.mode import Shown, Tell
 from gamengen.play.picture import to_jpeg
+from gamengen.play.protocol import BadMessage, Command, Shown, Tell
 from gamengen.play.source import Source
 
 CLIP_SECONDS = (1.6, 3.2)  # the paper's
@@ -29,7 +27,7 @@ PLAY_SECONDS = (10.0, 20.0, 60.0)
 class Open:
     """A trial that waits for its answer."""
 
-    told: messages.Trial
+    question: protocol.Trial
     entry: Entry
     frame: int
     truth: str
@@ -40,7 +38,7 @@ class Open:
     @property
     def options(self) -> tuple[str, str]:
         """What it can have been: by side, or by kind. The model's comes second."""
-        return ("left", "right") if self.told.kind == "clips" else ("real", "neural")
+        return ("left", "right") if self.question.kind == "clips" else ("real", "neural")
 
 
 class Trials:
@@ -63,14 +61,14 @@ class Trials:
         self.open: Open | None = None
         self.answered: list[Record] = []
 
-    def heed(self, command: Command) -> Shown | None:
+    def handle(self, command: Command) -> Shown | None:
         """Raises BadMessage for what cannot be done."""
         match command:
-            case messages.Trial():
+            case protocol.Trial():
                 return self._pose(command)
-            case messages.Answer():
+            case protocol.Answer():
                 self._answer(command)
-            case messages.Pause():
+            case protocol.Pause():
                 over = self.open is None or self.open.made >= self.open.length
                 self.paused = command.paused or over
             case _:
@@ -94,17 +92,17 @@ class Trials:
         """What was answered since the test began."""
         return [verdict.model_dump() for verdict in verdicts(self.answered)]
 
-    def _pose(self, told: messages.Trial) -> Shown | None:
-        offered = CLIP_SECONDS if told.kind == "clips" else PLAY_SECONDS
-        if told.seconds not in offered:
-            raise BadMessage(f"seconds: {told.seconds:g}: one of {offered}")
+    def _pose(self, question: protocol.Trial) -> Shown | None:
+        offered = CLIP_SECONDS if question.kind == "clips" else PLAY_SECONDS
+        if question.seconds not in offered:
+            raise BadMessage(f"seconds: {question.seconds:g}: one of {offered}")
         self.paused = True
-        length = round(told.seconds * self.source.fps)
-        entry, frame = self._moment(length if told.kind == "clips" else 1)
-        options = ("left", "right") if told.kind == "clips" else ("real", "neural")
-        self.open = Open(told, entry, frame, self.chance.choice(options), length)
+        length = round(question.seconds * self.source.fps)
+        entry, frame = self._moment(length if question.kind == "clips" else 1)
+        options = ("left", "right") if question.kind == "clips" else ("real", "neural")
+        self.open = Open(question, entry, frame, self.chance.choice(options), length)
         history = self.source.history(entry, frame)
-        if told.kind == "clips":
+        if question.kind == "clips":
             self.match.start(history, beside=False)
             return self._clips(self.open)
         frames = self.match.start(history, beside=True)
@@ -153,23 +151,23 @@ class Trials:
         left = (trial.length - trial.made) / self.source.fps
         return Shown([to_jpeg(frame)], {"blind": True, "left": round(left, 1)}, padded=True)
 
-    def _answer(self, told: messages.Answer) -> None:
+    def _answer(self, answer: protocol.Answer) -> None:
         trial = self.open
-        if trial is None or told.choice not in trial.options:
-            raise BadMessage(f"choice: {told.choice}: no such question is open")
-        playing = trial.told.kind == "active" and trial.made < trial.length
+        if trial is None or answer.choice not in trial.options:
+            raise BadMessage(f"choice: {answer.choice}: no such question is open")
+        playing = trial.question.kind == "active" and trial.made < trial.length
         self.paused, self.open = True, None
         record = Record(
             at=datetime.now(UTC),
-            rater=trial.told.rater,
-            kind=trial.told.kind,
-            seconds=trial.told.seconds,
+            rater=trial.question.rater,
+            kind=trial.question.kind,
+            seconds=trial.question.seconds,
             scenario=self.source.facts.scenario,
             episode=trial.entry.id,
             frame=trial.frame,
             model=in_words(self.match.dream.settings),
             truth=trial.truth,
-            choice=told.choice,
+            choice=answer.choice,
             knew_after=round(trial.made / self.source.fps, 2) if playing else None,
             cut_short=trial.cut_short,
         )

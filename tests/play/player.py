@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gamengen.play.wire import unpack
+from gamengen.play.protocol import unpack
 
 ORIGIN = {"origin": "http://127.0.0.1:8000"}
 

@@ -20,9 +20,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from gamengen.play.blind import Answers
+from gamengen.play.protocol import unpack
 from gamengen.play.server import create_app
 from gamengen.play.source import Source
-from gamengen.play.wire import unpack
 from tests.play.worlds import served, tiny_source
 
 

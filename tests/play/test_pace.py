@@ -4,12 +4,10 @@ import asyncio
 
 import pytest
 
-from gamengen.play.inbox import MAX_WAITING, Inbox
-from gamengen.play.mailbox import IN_FLIGHT, Mailbox
-from gamengen.play.messages import BadMessage, Keys, Leave, Settings
 from gamengen.play.pace import Pace
-from gamengen.play.wire import BLOCK, pack, unpack
-from tests.play.test_messages import settings_fields
+from gamengen.play.protocol import BLOCK, BadMessage, Keys, Leave, Settings, pack, unpack
+from gamengen.play.queues import IN_FLIGHT, MAX_WAITING, Inbox, Mailbox
+from tests.play.test_protocol import settings_fields
 
 
 class Clock:

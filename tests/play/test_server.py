@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from gamengen.backends.backend import open_backend
-from gamengen.play import messages
+from gamengen.play import protocol
 from gamengen.play.__main__ import bind
 from gamengen.play.blind import Answers
 from gamengen.play.dream import Settings
@@ -22,7 +22,7 @@ from gamengen.play.server import create_app
 from gamengen.play.source import Source, load
 from gamengen.runtime.errors import InputError
 from tests.play.player import ORIGIN, Player, png
-from tests.play.test_messages import mangled, settings_fields
+from tests.play.test_protocol import mangled, settings_fields
 from tests.play.worlds import StripedWorld, tiny_source, until
 
 
@@ -180,7 +180,7 @@ def test_bad_messages_are_answered_and_the_session_lives(client: TestClient) -> 
             socket.send_text(mangled(chance))
             if chance.random() < 0.3:
                 socket.send_bytes(chance.randbytes(chance.randrange(100)))
-        socket.send_bytes(bytes(messages.MAX_PICTURE + 1))
+        socket.send_bytes(bytes(protocol.MAX_PICTURE + 1))
         player.until("error", lambda h: "picture of" in h["message"])
         player.say("keys", held=["BFG"])
         player.until("error", lambda h: "no such button" in h["message"])

@@ -1,8 +1,14 @@
-"""What a page may say: every message in full, with its bounds."""
+"""The page's protocol: every message that it may send, with its bounds, and what it is sent."""
 
-from typing import Annotated, Literal
+import json
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from gamengen.game.engine import Frame
 
 MAX_TEXT = 4096  # characters of one message
 MAX_PICTURE = 512 * 1024  # bytes of an edited picture
@@ -10,6 +16,7 @@ MAX_STEPS = 16
 MAX_GUIDANCE = 5.0
 MAX_TEMPERATURE = 1.5
 MAX_BUTTONS = 32
+BLOCK = 1 << 16  # bytes: blind frames all fit one
 
 
 class Message(BaseModel):
@@ -101,6 +108,7 @@ AnyMessage = Annotated[
     Keys | Begin | Pause | Pace | Settings | Seen | Save | Trial | Answer | Leave,
     Field(discriminator="type"),
 ]
+Command = AnyMessage | Frame  # a frame is an edited picture
 _messages: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)
 
 
@@ -115,7 +123,41 @@ def parse(text: str) -> AnyMessage:
     try:
         return _messages.validate_json(text)
     except ValidationError as error:
-        told = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in told["loc"]) or "message"
+        detail = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in detail["loc"]) or "message"
         # A location can quote what was sent: an unknown field's own name.
-        raise BadMessage(f"{where[:80]}: {told['msg'][:200]}") from None
+        raise BadMessage(f"{where[:80]}: {detail['msg'][:200]}") from None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A frame for the page: its pictures, its header, whether it is padded to hide its size."""
+
+    pictures: list[bytes]
+    header: dict[str, Any] = field(default_factory=dict)
+    padded: bool = False
+
+
+Tell = Callable[[dict[str, Any]], None]  # sends a notice to the page
+
+
+def pack(header: Mapping[str, Any], pictures: Sequence[bytes], padded: bool = False) -> bytes:
+    """Length of the header (4 bytes, little-endian), header as JSON, then the pictures.
+
+    ``sizes`` in the header tells the pictures apart. ``padded`` fills up to whole blocks, so
+    that a message's length does not tell a real picture from a smoother one.
+    """
+    sized = json.dumps({**header, "sizes": [len(picture) for picture in pictures]}).encode()
+    message = struct.pack("<I", len(sized)) + sized + b"".join(pictures)
+    return message + bytes(-len(message) % BLOCK) if padded else message
+
+
+def unpack(message: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """What ``pack`` wrote."""
+    (length,) = struct.unpack_from("<I", message)
+    header = json.loads(message[4 : 4 + length])
+    pictures, at = [], 4 + length
+    for size in header["sizes"]:
+        pictures.append(message[at : at + size])
+        at += size
+    return header, pictures

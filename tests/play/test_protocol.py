@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gamengen.play import messages
-from gamengen.play.messages import BadMessage, parse
+from gamengen.play import protocol
 from gamengen.play.picture import MAX_PIXELS, from_jpeg, from_png, to_jpeg
+from gamengen.play.protocol import BadMessage, parse
 from tests.play.player import png
 
 
@@ -109,14 +109,14 @@ def test_pictures_come_in_at_the_games_size() -> None:
 
 def test_pictures_are_bounded_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     huge = png(np.zeros((1, MAX_PIXELS + 1, 3), np.uint8))
-    assert len(huge) < messages.MAX_PICTURE
+    assert len(huge) < protocol.MAX_PICTURE
     from PIL.PngImagePlugin import PngImageFile
 
     monkeypatch.setattr(PngImageFile, "load", lambda _: pytest.fail("decoded"))
     with pytest.raises(BadMessage, match="pixels"):
         from_png(huge, 32, 48)
     with pytest.raises(BadMessage, match="bytes"):
-        from_png(bytes(messages.MAX_PICTURE + 1), 32, 48)
+        from_png(bytes(protocol.MAX_PICTURE + 1), 32, 48)
 
 
 def test_damaged_pictures_are_refused() -> None:
