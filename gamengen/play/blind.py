@@ -17,6 +17,7 @@ from gamengen.runtime.errors import InputError
 
 FILE = Path("data/blind.jsonl")
 PAPER = {("clips", 1.6): "58 %", ("clips", 3.2): "60 %"}  # of 10 raters x 130 clips
+MOST = 32 * 2**20  # bytes of answers: about 100,000
 Z = 1.959964  # 97.5 % quantile of the normal distribution
 
 
@@ -50,9 +51,11 @@ class Answers:
         self.lock = threading.Lock()
 
     def append(self, record: Record) -> None:
-        """Write one line, whole."""
+        """Write one line, whole. Raises InputError when there are too many to be a person's."""
         with self.lock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.exists() and self.path.stat().st_size > MOST:
+                raise InputError(f"{self.path.name}: {MOST >> 20} MiB of answers: move it away")
             with self.path.open("a") as file:
                 file.write(record.model_dump_json() + "\n")
 

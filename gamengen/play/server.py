@@ -24,6 +24,8 @@ from gamengen.play.source import Source
 
 PAGE = Path(__file__).parent / "page"
 SECONDS_TO_END = 2.0  # for each session, when the server goes
+IDLE = 600.0  # seconds without a word of the player, after which the seat is given back
+MOST, BURST = 500, 1.0  # messages a second, and for how many seconds more may come at once
 TRY_AGAIN_LATER, NOT_ALLOWED = 1013, 1008  # WebSocket close codes
 
 
@@ -100,12 +102,19 @@ async def attend(
     mailbox.tell(json.dumps(hello(source)))
     session.start()
     sender = asyncio.create_task(send(socket, mailbox))
+    idle = False
     try:
         await receive(socket, session)
+    except TimeoutError:
+        idle = True
     finally:
         session.close()
         sender.cancel()
         await asyncio.gather(sender, return_exceptions=True)
+    if idle:
+        message = f"nothing was pressed for {IDLE / 60:.0f} minutes: press a key to come back"
+        await socket.send_text(json.dumps({"type": "idle", "message": message}))
+        await socket.close()
 
 
 async def send(socket: WebSocket, mailbox: Mailbox) -> None:
@@ -118,17 +127,28 @@ async def send(socket: WebSocket, mailbox: Mailbox) -> None:
 
 
 async def receive(socket: WebSocket, session: Session) -> None:
-    """Handle messages until the page is gone; a wrong one is answered, and the session lives."""
-    source = session.source
+    """Handle messages until the page is gone; a wrong one is answered, and the session lives.
+
+    Raises TimeoutError when the player has said nothing for ``IDLE`` seconds.
+    """
+    source, clock = session.source, asyncio.get_running_loop().time
     size = source.facts.height, source.facts.width
+    heard = due = clock()
     while True:
-        message = await socket.receive()
+        async with asyncio.timeout_at(heard + IDLE):
+            message = await socket.receive()
         if message["type"] == "websocket.disconnect":
             return
+        due = max(due, clock() - BURST) + 1 / MOST
+        await asyncio.sleep(max(0.0, due - clock()))  # meanwhile the sender's own buffer fills
         try:
             if (text := message.get("text")) is not None:
-                handle(session, protocol.parse(text))
+                parsed = protocol.parse(text)
+                # A page that is left alone still says what it has seen.
+                heard = heard if isinstance(parsed, protocol.Seen) else clock()
+                handle(session, parsed)
             else:
+                heard = clock()
                 decode = partial(from_png, message["bytes"], *size)
                 session.inbox.put(await asyncio.to_thread(decode))
         except BadMessage as error:

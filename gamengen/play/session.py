@@ -81,7 +81,7 @@ class Session:
         while self._wanted() and (command := self.inbox.take()) is not None:
             try:
                 self._handle(command)
-            except BadMessage as error:
+            except (BadMessage, InputError) as error:
                 self._tell({"type": "error", "message": str(error)})
         if not self._wanted() or self.mode.paused:
             self.pace.restart()

@@ -93,3 +93,13 @@ def test_the_command(
         file.write("{}\n")
     with pytest.raises(InputError, match=r"blind\.jsonl:4: not an answer"):
         Answers(path).read()
+
+
+def test_answers_do_not_grow_without_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = Answers(tmp_path / "blind.jsonl")
+    monkeypatch.setattr(blind, "MOST", 300)
+    for _ in range(2):
+        answers.append(record())
+    with pytest.raises(InputError, match="move it away"):
+        answers.append(record())
+    assert len(answers.read()) == 2

@@ -1,6 +1,7 @@
 """The server: who is let in, what is answered, what is given back."""
 
 import random
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from gamengen.backends.backend import open_backend
-from gamengen.play import protocol
+from gamengen.play import protocol, server
 from gamengen.play.__main__ import bind
 from gamengen.play.blind import Answers
 from gamengen.play.dream import Settings
@@ -197,6 +198,34 @@ def test_a_closed_tab_frees_its_engines(client: TestClient, app: FastAPI) -> Non
         (session,) = app.state.sessions
     until(lambda: not app.state.sessions and not session.thread.is_alive(), 2)
     assert StripedWorld.alive == 0
+
+
+def test_a_seat_that_nobody_plays_on_is_given_back(
+    client: TestClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "IDLE", 1.0)
+    with join(client) as socket:
+        player = Player(socket)
+        player.play(beside=True)
+        told, _ = player.until("idle")  # though every frame is acknowledged
+        assert "press a key" in told["message"]
+        with pytest.raises(WebSocketDisconnect):
+            socket.receive_text()
+    until(lambda: not app.state.sessions and StripedWorld.alive == 0, 2)
+
+
+def test_a_flood_of_good_messages_is_slowed(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MOST", 50)
+    monkeypatch.setattr(server, "BURST", 0.1)
+    with join(client) as socket:
+        player, began = Player(socket), time.monotonic()
+        for _ in range(50):
+            player.say("keys", held=["TURN_LEFT"])
+        player.say("keys", held=["FLY"])
+        player.until("error", lambda h: "no such button" in h["message"])
+        assert time.monotonic() - began > (51 - 5) / 50 - 0.05
 
 
 def test_two_clips_of_one_length_and_the_answer_is_kept(

@@ -18,6 +18,7 @@ let test = null; // a blind test, while there is one
 let model = "student";
 let ready = false; // whether the start point has been shown
 let wanted = false; // whether a key was pressed before it was
+let away = false; // whether the server gave the seat back, as nobody played
 
 // ---- Connection
 
@@ -35,6 +36,7 @@ function connect() {
   socket.onclose = () => {
     stopEditing();
     endTest();
+    if (away) return;
     if (!full) veil("connection lost", "trying again");
     setTimeout(connect, full ? 4000 : 1500);
   };
@@ -118,6 +120,11 @@ const heed = {
     if (test && test.waiting) leave();
   },
 
+  idle({ message }) {
+    away = true;
+    setPaused(true);
+    veil("still there?", message);
+  },
   failed: ({ message }) => veil("something broke", message),
   making: ({ share }) => test && veil("making two clips", `${Math.round(100 * share)} %`),
   answered: () => test && pose(),
@@ -211,6 +218,10 @@ function startShown() {
 }
 
 function resume() {
+  if (away) {
+    away = false;
+    return connect();
+  }
   if (!ready) wanted = true;
   if (!ready && !test) return;
   if (!paused || editing || !told || (test && (test.over || !test.active))) return;
