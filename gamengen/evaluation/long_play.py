@@ -1,0 +1,184 @@
+"""A minute of play: does the picture still look like the game's own?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from pydantic import BaseModel, Field, PositiveInt
+from torch import Tensor
+
+from gamengen.evaluation.fvd import frechet_distance
+from gamengen.evaluation.heldout import Heldout, Place
+from gamengen.evaluation.player import Model, Progress
+from gamengen.evaluation.shards import Batch, Job, Table, under
+from gamengen.model.autoencoder import to_float
+from gamengen.runtime import device
+from gamengen.training.perceptual import load_lpips
+
+LOOKS = ("brightness", "contrast", "red_green", "blue_yellow")
+USUAL = (0.5, 99.5)  # percentiles of real frames between which a frame looks usual
+PARTS = 4  # of the play, for the distance against time
+
+
+class LongPlay(BaseModel, frozen=True, extra="forbid"):
+    """Rollouts under recorded actions, one episode's after another's; 0 rollouts: not measured."""
+
+    rollouts: int = Field(ge=0)
+    frames: PositiveInt
+    every: PositiveInt  # of so many frames one is looked at
+
+
+def look(frames: UInt8[Tensor, "n h w 3"]) -> Float[np.ndarray, "n 4"]:
+    """Brightness (mean), contrast (deviation) and two means of colour, in 8-bit levels.
+
+    Colours are the opponent ones, ``R - G`` and ``B - (R + G) / 2``: what drifts in hue drifts
+    in one of them.
+    """
+    red, green, blue = frames.double().unbind(-1)
+    grey = (red + green + blue) / 3
+    values = (
+        grey.mean((1, 2)),
+        grey.std((1, 2), correction=0),
+        (red - green).mean((1, 2)),
+        (blue - (red + green) / 2).mean((1, 2)),
+    )
+    return torch.stack(values, 1).cpu().numpy()
+
+
+class Features:
+    """VGG16's last convolutional features, averaged over the picture: ``[n, 512]``.
+
+    The weights are those of LPIPS (ImageNet), so a distance of them is not the published FID.
+    """
+
+    def __init__(self, where: torch.device) -> None:
+        self.lpips: Any = load_lpips("vgg").to(where)
+
+    @torch.no_grad()
+    def __call__(self, frames: UInt8[Tensor, "n h w 3"]) -> Float[np.ndarray, "n 512"]:
+        pictures = self.lpips.scaling_layer(to_float(frames))
+        return self.lpips.net(pictures)[-1].mean((2, 3)).double().cpu().numpy()
+
+
+def recorded_actions(held: Heldout, places: Sequence[Place], count: int) -> Int64[Tensor, "b n"]:
+    """What was done from each place on, and after its episode's end in the next ones."""
+    entries = held.entries
+    rows = []
+    for entry, frame in places:
+        taken = [held.latents.actions(entry, frame - 1, entry.length - 1)]
+        following = entries.index(entry)
+        while sum(map(len, taken)) < count:
+            following = (following + 1) % len(entries)
+            taken.append(held.latents.actions(entries[following], 0, entries[following].length - 1))
+        rows.append(torch.from_numpy(np.concatenate(taken)[:count]).long())
+    return torch.stack(rows)
+
+
+def jobs(
+    held: Heldout, batches: Sequence[Batch], models: Sequence[Model], settings: LongPlay, seed: int
+) -> list[Job]:
+    """Job ``long_play``: rows of ``look/<name>`` and ``features/<name>``, ``[looked at, ...]``.
+
+    ``real`` are frames drawn from held-out episodes, as many; ``real_again`` as many others,
+    which score what a perfect model would; ``copy_last`` is the start, held.
+    """
+    if not batches:
+        return []
+    features = Features(held.where)
+
+    def measure(number: int, batch: Batch, progress: Progress) -> Table:
+        count = settings.frames // settings.every
+        random = np.random.default_rng([seed, number])
+        starts = torch.cat([held.pixels(place, -1, 0) for place in batch])
+        pictures = {
+            "real": torch.stack([_drawn(held, count, random) for _ in batch]),
+            "real_again": torch.stack([_drawn(held, count, random) for _ in batch]),
+            "copy_last": starts[:, None].expand(-1, count, -1, -1, -1),
+        }
+        for model in models:
+            pictures[model.name] = _played(held, model, batch, settings, progress, seed, number)
+        table: Table = {"episode": np.array([held.number(place) for place in batch])}
+        for name, shown in pictures.items():
+            table[f"look/{name}"] = np.stack([look(video) for video in shown])
+            table[f"features/{name}"] = np.stack([features(video) for video in shown])
+        return table
+
+    passes = settings.frames * sum(model.passes for model in models)
+    return [Job("long_play", batches, passes, measure)]
+
+
+def _drawn(held: Heldout, count: int, random: np.random.Generator) -> UInt8[Tensor, "n h w 3"]:
+    """Real frames, each from anywhere in the held-out episodes."""
+    entries = held.entries
+    lengths = np.array([entry.length for entry in entries])
+    which = random.choice(len(entries), count, p=lengths / lengths.sum())
+    places = [(entries[i], int(random.integers(lengths[i]))) for i in which]
+    return torch.cat([held.pixels(place, 0, 1) for place in places])
+
+
+def _played(
+    held: Heldout,
+    model: Model,
+    places: Sequence[Place],
+    settings: LongPlay,
+    progress: Progress,
+    *seeds: int,
+) -> UInt8[Tensor, "b n h w 3"]:
+    """Every so manyth frame of a long rollout, as a player would see it."""
+    window = held.window(places)
+    actions = recorded_actions(held, places, settings.frames).to(held.where)
+    random = device.generator(*seeds)
+    shown = []
+    latents = model.sampler.rollout(window.context, window.actions, actions, random)
+    for number, latent in enumerate(latents, 1):
+        if number % settings.every == 0:
+            shown.append(held.show(latent))
+        progress(len(places) * model.passes)
+    return torch.stack(shown, 1)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is usual of real frames: the percentiles of ``LOOKS``."""
+
+    low: Float[np.ndarray, " 4"]
+    high: Float[np.ndarray, " 4"]
+
+    @classmethod
+    def of(cls, real: Float[np.ndarray, "n 4"]) -> "Look":
+        """From many real frames."""
+        low, high = np.percentile(real, USUAL, axis=0)
+        return cls(low, high)
+
+    def usual(self, shown: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, " 4"]:
+        """Share of frames that look usual, by brightness, contrast and both colours."""
+        return ((shown >= self.low) & (shown <= self.high)).mean(0)
+
+
+def summary(table: Table | None, names: Sequence[str]) -> dict[str, object]:
+    """Per name the share of usual frames, and the Fréchet distance to real frames in each part.
+
+    ``real_again`` is the floor: other real frames, as many.
+    """
+    if table is None:
+        return {"reason": "not measured: evaluate.long_play.rollouts is 0"}
+    looks, features = under("look", table), under("features", table)
+    usual = Look.of(_flat(looks["real"]))
+    real = _flat(features["real"])
+    rollouts, looked_at = looks["real"].shape[:2]
+    found: dict[str, object] = {"rollouts": rollouts, "frames_looked_at": looked_at}
+    for name in ("real_again", *names):
+        shares = usual.usual(_flat(looks[name])).round(3).tolist()
+        parts = np.array_split(features[name], PARTS, axis=1)
+        found[name] = {
+            **{f"usual_{look}": share for look, share in zip(LOOKS, shares, strict=True)},
+            "frechet": [round(frechet_distance(_flat(part), real), 3) for part in parts],
+        }
+    return found
+
+
+def _flat(rows: Float[np.ndarray, "b n d"]) -> Float[np.ndarray, "bn d"]:
+    return rows.reshape(-1, rows.shape[-1])
