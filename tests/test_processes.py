@@ -4,6 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -72,6 +73,12 @@ def test_stopped_in_one_process_all_stop_and_go_on(stage: str, folder: Path, tol
         ]
         name = f"{stage}-{rank}.safetensors"
         assert_same(folder / "whole" / name, folder / "interrupted" / name)
+
+
+def test_accelerators_are_not_asked_in_every_step() -> None:
+    asked = Mock(num_processes=2, device=torch.device("cuda"))
+    assert not device.any_process(True, asked, waits=False)
+    asked.reduce.assert_not_called()
 
 
 def test_processes_wait_for_days(told: Told) -> None:
