@@ -120,7 +120,7 @@ def fit(
             pixels = F.l1_loss(y, x) + F.mse_loss(y, x)
             loss = pixels + distances["lpips"]
             accelerator.backward(loss)
-            accelerator.clip_grad_norm_(model.parameters(), params.optimizer.clip)
+            device.clip_gradients(optimizer, params.optimizer.clip, accelerator)
             optimizer.step()
             optimizer.zero_grad()
             device.sync()

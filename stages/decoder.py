@@ -77,7 +77,7 @@ def main(
             mse = F.mse_loss(y, x)
             loss = mse + distances["lpips"]
             accelerator.backward(loss)
-            accelerator.clip_grad_norm_(model.parameters(), params.optimizer.clip)
+            device.clip_gradients(optimizer, params.optimizer.clip, accelerator)
             optimizer.step()
             optimizer.zero_grad()
             device.sync()

@@ -107,7 +107,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
                 )
             student_loss = matching_loss(sample, gradient)
             accelerator.backward(student_loss)
-            accelerator.clip_grad_norm_(student_model.parameters(), params.generator.clip)
+            device.clip_gradients(student_optimizer, params.generator.clip, accelerator)
             student_optimizer.step()
             student_optimizer.zero_grad()
             ema.update(student, step)
@@ -122,7 +122,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
                     alpha_bars,
                 )
             accelerator.backward(fake_loss)
-            accelerator.clip_grad_norm_(fake_model.parameters(), params.fake_score.clip)
+            device.clip_gradients(fake_optimizer, params.fake_score.clip, accelerator)
             fake_optimizer.step()
             fake_optimizer.zero_grad()
             device.sync()

@@ -127,7 +127,7 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
                     for loss in objective.window_losses(model, denoiser, *rows, targets):
                         accelerator.backward(loss * part)
                         total += loss.detach() * part
-            accelerator.clip_grad_norm_(model.parameters(), params.optimizer.clip)
+            device.clip_gradients(optimizer, params.optimizer.clip, accelerator)
             optimizer.step()
             optimizer.zero_grad()
             ema.update(denoiser, step)

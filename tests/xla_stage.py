@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import gamengen  # noqa: F401  isort: skip
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch_xla.core import xla_model
 from torch_xla.debug import metrics
 
 from gamengen.training.loop import Training
@@ -21,6 +25,31 @@ INTERRUPT_AFTER = 6
 
 compiles: list[int] = []
 starts: list[int] = []
+reduced: list[int] = []  # storages, between processes, since the last step of an optimizer
+reductions: set[int] = set()  # of any gradient, before it is used
+
+
+def storage(tensor: Tensor) -> int:
+    """The same for all tensors that share their values."""
+    return int(tensor.untyped_storage()._cdata)
+
+
+def watch_reductions() -> None:
+    """One process has nothing to reduce, but asks for the same reductions as several."""
+    all_reduce = xla_model.all_reduce
+
+    def watched(kind: str, tensors: Any, *more: Any, **settings: Any) -> Any:
+        reduced.extend(map(storage, [tensors] if isinstance(tensors, Tensor) else tensors))
+        return all_reduce(kind, tensors, *more, **settings)
+
+    def count(optimizer: Optimizer, *_: Any) -> None:
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        reductions.update(reduced.count(storage(gradient)) for gradient in gradients)
+        reduced.clear()
+
+    xla_model.all_reduce = watched
+    register_optimizer_step_pre_hook(count)
 
 
 def watch(done: Any, interrupt: bool) -> Any:
@@ -45,6 +74,7 @@ def main() -> None:
     settings = params(module.Params, stage, **changes)
     done = Training.done
     if trained:
+        watch_reductions()
         Training.done = watch(done, interrupt=True)  # type: ignore[method-assign]
         try:
             module.main(settings, *paths)
@@ -54,6 +84,7 @@ def main() -> None:
     told = {
         "compiles": compiles,
         "starts": starts,
+        "reductions": sorted(reductions),
         "fallbacks": [name for name in metrics.counter_names() if name.startswith("aten::")],
         "device": str(importlib.import_module("torch_xla").device()),
     }

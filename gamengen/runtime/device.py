@@ -1,16 +1,21 @@
 """CPU, CUDA or XLA: the only module that asks which."""
 
 import os
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from gamengen.runtime.errors import InputError
 
 Precision = Literal["auto", "fp32", "bf16"]
+# How long a process waits for another, which may have hours more to do: torch's own limits of 10
+# and 30 minutes are for collectives that all enter together.
+PATIENCE = timedelta(days=7)
 PAIRS = {"2.9": "2.9"}  # torch and torch_xla releases that work together
 
 
@@ -37,7 +42,11 @@ def start() -> Accelerator:
         require_pair(torch.__version__, _xla_version())
     # bfloat16 is our own autocast: Accelerate's sets XLA_USE_BF16. Unless told of a CPU, several
     # processes without a GPU would each believe to be the only one.
-    return Accelerator(mixed_precision="no", cpu=not (on_xla() or torch.cuda.is_available()))
+    return Accelerator(
+        mixed_precision="no",
+        cpu=not (on_xla() or torch.cuda.is_available()),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+    )
 
 
 def stop() -> None:
@@ -75,9 +84,35 @@ def sync() -> None:
 
 
 def wait(accelerator: Accelerator) -> None:
-    """Until every process is here. One alone never waits: XLA's rendezvous reads a scalar back."""
+    """Until every process is here. One alone never waits: XLA's rendezvous reads a scalar back.
+
+    Raises InputError when another has ended, whatever it ended of.
+    """
     if accelerator.num_processes > 1:
-        accelerator.wait_for_everyone()
+        try:
+            accelerator.wait_for_everyone()
+        except RuntimeError as error:
+            raise InputError(
+                f"another process has ended ({error}): see what it said; once that is mended, the "
+                "same command goes on"
+            ) from error
+
+
+def clip_gradients(optimizer: Optimizer, largest: float, accelerator: Accelerator) -> Tensor:
+    """Make an optimizer's gradients the mean over processes, of norm ``largest`` at most.
+
+    Returns the norm before. Comes right before the optimizer's step.
+    """
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    if on_xla():  # elsewhere the backward pass has reduced them
+        from torch_xla.core import xla_model
+
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        xla_model.all_reduce("sum", gradients, scale=1 / accelerator.num_processes)
+        # Or Accelerate does it again in the step. Its clip_grad_norm_ asks the same flag, one for
+        # all optimizers: of several networks it would reduce the first one's alone.
+        accelerator.gradient_state.is_xla_gradients_synced = True
+    return nn.utils.clip_grad_norm_(weights, largest)
 
 
 def resolve(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
@@ -106,6 +141,20 @@ def average(value: Tensor, accelerator: Accelerator) -> float:
     """Mean over processes of a scalar, as a Python number: the one place a loss is read."""
     # By way of the CPU: float() of a tensor on XLA falls back to an uncompiled kernel.
     return float(accelerator.reduce(value.detach(), "mean").cpu())
+
+
+def any_process(flag: bool, accelerator: Accelerator, waits: bool) -> bool:
+    """Whether a flag is set in any process; all of them ask at once, and get the same answer.
+
+    Reading it empties the queue of an accelerator: there the answer is False unless the caller
+    ``waits`` for the device anyway.
+    """
+    if accelerator.num_processes == 1:
+        return flag
+    if not waits and accelerator.device.type != "cpu":
+        return False
+    mine = torch.tensor(float(flag), device=accelerator.device)
+    return bool(accelerator.reduce(mine, "max").cpu())
 
 
 def generator(*seeds: int) -> torch.Generator:

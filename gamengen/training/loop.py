@@ -45,7 +45,8 @@ class Training:
     """Steps that survive a kill: checkpoints, a loss curve, TensorBoard and a progress bar.
 
     ``resume`` holds the checkpoint and the curve until the stage has made its output. An
-    interrupt (Ctrl-C, SIGTERM) is honoured between two steps, after a checkpoint.
+    interrupt (Ctrl-C, SIGTERM) is honoured between two steps, after a checkpoint; of several
+    processes on accelerators, where the loss is logged or a checkpoint is due.
     """
 
     def __init__(
@@ -101,16 +102,16 @@ class Training:
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach()
         self.summed += 1
         count, schedule = step + 1, self.schedule
-        if count % schedule.log_every == 0 or count == schedule.steps:
+        logs = count % schedule.log_every == 0 or count == schedule.steps
+        if logs:
             self._log(count)
         self.bar.update()
-        if (
-            count % schedule.checkpoint_every == 0
-            or count == schedule.steps
-            or self.interrupt.asked
-        ):
+        saves = count % schedule.checkpoint_every == 0 or count == schedule.steps
+        # At one step in all processes, or one waits for what another will never send.
+        stops = device.any_process(self.interrupt.asked, self.accelerator, waits=logs or saves)
+        if saves or stops:
             self.save(count)
-        if self.interrupt.asked:
+        if stops:
             raise KeyboardInterrupt
 
     def save(self, count: int) -> None:

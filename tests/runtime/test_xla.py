@@ -24,6 +24,7 @@ def test_training_on_xla(stage: str, inputs: list[str], made: Path, tmp_path: Pa
     assert told["device"].startswith("xla")
     assert told["fallbacks"] == []
     assert told["starts"] == [0, 6], "resumed where it was interrupted"
+    assert told["reductions"] == [1], "of every gradient, whichever network's, one in every step"
     first, second = told["compiles"][:6], told["compiles"][6:]
     assert first[3:] == [first[3]] * 3, f"recompiled after warm-up: {first}"
     assert second[2:] == [second[2]] * 2, f"recompiled after warm-up: {second}"
