@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt
 
 from gamengen import artifact, device, training
 from gamengen.episodes import Episodes, Frames
@@ -14,19 +14,20 @@ from gamengen.latents import Latents
 from gamengen.loader import Loader
 from gamengen.model.autoencoder import Autoencoder, require_same_encoder, to_float
 from gamengen.perceptual import PerceptualLoss, PerceptualTerm
+from gamengen.settings import Size
 from gamengen.stage import StageParams, run
 
 
 class Params(StageParams):
     """How the decoder is fine-tuned."""
 
-    batch_size: PositiveInt  # over all processes
+    batch_size: Size  # over all processes
     schedule: training.Schedule
     optimizer: training.OptimizerParams
     perceptual: list[PerceptualTerm]  # none is the paper's plain MSE
     precision: device.Precision
     compile: bool
-    seed: int
+    seed: NonNegativeInt
 
 
 def main(

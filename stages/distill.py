@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt
 
 from gamengen import artifact, device, objective, training
 from gamengen.checkpoint import save_model
@@ -18,8 +18,10 @@ from gamengen.model.distillation import (
     matching_gradient,
     matching_loss,
     noise_levels,
+    require_fit,
 )
 from gamengen.model.sampler import guided_velocity
+from gamengen.settings import Size
 from gamengen.stage import StageParams, run
 
 UNIFORM = objective.Objective(targets=1, single_target_share=0.0, terminal_share=0.0)
@@ -28,15 +30,15 @@ UNIFORM = objective.Objective(targets=1, single_target_share=0.0, terminal_share
 class Params(StageParams):
     """How the student is distilled."""
 
-    batch_size: PositiveInt  # over all processes
+    batch_size: Size  # over all processes
     schedule: training.Schedule
     generator: training.OptimizerParams
     fake_score: training.OptimizerParams
-    guidance: float  # of the teacher, on past frames
+    guidance: float = Field(ge=1, le=100)  # of the teacher, on past frames
     level_margin: float = Field(ge=0, lt=0.5)  # share of noise levels left out at either end
     ema_decay: float = Field(ge=0, lt=1)
     precision: device.Precision
-    seed: int
+    seed: NonNegativeInt
 
 
 def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: Path) -> None:
@@ -45,6 +47,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
     latents = Latents(latents_path)
     teacher = load_denoiser(denoiser_path).to(memory_format=torch.channels_last)
     require_match(teacher, denoiser_path, latents)
+    require_fit(teacher.schedule, teacher.augmentation, params.guidance, params.level_margin)
     resume = artifact.resume_folder(params, [latents_path, denoiser_path], student_path)
     student, fake = copy_of(teacher), copy_of(teacher)
     teacher.requires_grad_(False).to(accelerator.device)

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import PositiveInt
 from tqdm import tqdm
 
 from gamengen import artifact, device
 from gamengen.episodes import Entry, Episodes, write_index
 from gamengen.latents import ROWS_PER_SHARD, LatentIndex, LatentWriter, change_std
 from gamengen.model.autoencoder import Autoencoder, require_size, to_float
+from gamengen.settings import Size
 from gamengen.stage import StageParams, run
 
 
 class Params(StageParams):
     """How frames go through the encoder."""
 
-    batch_size: PositiveInt  # frames at once, in each process
+    batch_size: Size  # frames at once, in each process
     precision: device.Precision
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt
 
 from gamengen import artifact, device
 from gamengen import report as pages
@@ -13,14 +13,15 @@ from gamengen.metrics.heldout import Heldout
 from gamengen.metrics.picture import PictureDistance
 from gamengen.model.autoencoder import Autoencoder, require_same_encoder
 from gamengen.model.denoiser import load_denoiser, require_match
+from gamengen.settings import Size
 from gamengen.stage import StageParams, run
 
 
 class Params(StageParams):
     """What is measured, and on how much."""
 
-    seed: int
-    batch_size: PositiveInt
+    seed: NonNegativeInt
+    batch_size: Size
     lpips_vgg: bool  # LPIPS by VGG16 too
     teacher_forced: plan.TeacherForced
     autoregressive: plan.Autoregressive
