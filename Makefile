@@ -43,8 +43,9 @@ $(CHECKED): $(SYNCED) params.yaml dvc.yaml $(wildcard flows/*.py stages/*.py gam
 	@python -m flows.check
 	@touch $@
 
+# Not while a flow runs here, nor the other way round.
 repro: $(CHECKED)
-	dvc repro
+	python -m flows.lock dvc repro
 
 flow: $(CHECKED)
 	python -m flows.pipeline

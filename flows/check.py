@@ -4,36 +4,48 @@ import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ruamel.yaml import YAML
-
+from flows.agreement import disagreements
 from gamengen.runtime.errors import InputError
-from gamengen.runtime.stage import PARAMS, read_params
+from gamengen.runtime.stage import PARAMS, checked, read_yaml
 
 
 def check_params(stages: Sequence[str], path: Path = PARAMS) -> None:
-    """Raise InputError naming every wrong, missing or unknown key of every section."""
-    problems = []
+    """Raise InputError naming every wrong, missing or unknown key of every section.
+
+    Where each is right for itself, keys that do not go together are named, of all sections.
+    """
+    if problems := problems_of(read_yaml(path), stages, path):
+        raise InputError("\n".join(problems))
+
+
+def problems_of(sections: Any, stages: Sequence[str], path: Path = PARAMS) -> list[str]:
+    """What is wrong with the content of params.yaml, a line each."""
+    problems: list[str] = []
+    params = {}
     for stage in stages:
         try:
-            read_params(stage, importlib.import_module(f"stages.{stage}").Params, path)
+            module = importlib.import_module(f"stages.{stage}")
+            params[stage] = checked(stage, module.Params, sections, path)
         except InputError as error:
             problems += [line for line in str(error).splitlines() if line not in problems]
-    if path.is_file() and not problems:
-        sections = YAML(typ="safe", pure=True).load(path.read_text())
-        problems += [
-            f"{path}: {section}: no stage has this name; remove the section or name it one of "
-            + ", ".join(stages)
-            for section in sections
-            if section not in stages
-        ]
     if problems:
-        raise InputError("\n".join(problems))
+        return problems
+    problems = [
+        f"{path}: {section}: no stage has this name; remove the section or name it one of "
+        + ", ".join(stages)
+        for section in sections
+        if section not in stages
+    ]
+    if problems:
+        return problems
+    return disagreements(params)
 
 
 def stage_names(pipeline: Path = Path("dvc.yaml")) -> list[str]:
     """The stages of dvc.yaml, in its order."""
-    return list(YAML(typ="safe", pure=True).load(pipeline.read_text())["stages"])
+    return list(read_yaml(pipeline)["stages"])
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.client.schemas.objects import TaskRun
 
 from flows.graph import compared, reproduce, upstream_of
+from flows.lock import held
 from gamengen.runtime.errors import InputError
 
 PARAMS, REPORT = Path("params.yaml"), Path("report")
@@ -58,16 +59,18 @@ def pipeline(overrides: list[str] | None = None) -> None:
 
     They are written into params.yaml, as ``dvc exp run -S`` does, and stay there: params.yaml,
     dvc.lock and data always tell of the same run.
-    Raises InputError before anything runs when params.yaml would be wrong with them.
+    Raises InputError before anything runs when params.yaml would be wrong with them, or another
+    run holds the folder.
     """
-    set_params(overrides or [])
-    states: dict[str, State[Any]] = {}
-    for stage, upstream in upstream_of().items():
-        states[stage] = run_stage.with_options(name=stage, task_run_name=stage)(
-            stage, wait_for=[states[name] for name in upstream], return_state=True
-        )
-        states[stage].result()
-    publish()
+    with held(" ".join(["flow", *(overrides or [])])):
+        set_params(overrides or [])
+        states: dict[str, State[Any]] = {}
+        for stage, upstream in upstream_of().items():
+            states[stage] = run_stage.with_options(name=stage, task_run_name=stage)(
+                stage, wait_for=[states[name] for name in upstream], return_state=True
+            )
+            states[stage].result()
+        publish()
 
 
 def set_params(overrides: list[str]) -> None:

@@ -1,13 +1,13 @@
 """Stage 2: the autoencoder of the collected frames, trained here or taken from a source."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers import AutoencoderKL
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, model_validator
 from tqdm import tqdm
 
 from gamengen.data.encoding import Facts, require_size
@@ -22,7 +22,7 @@ from gamengen.model.autoencoder import (
 )
 from gamengen.model.small_autoencoder import SmallAutoencoder
 from gamengen.runtime import artifact, device
-from gamengen.runtime.errors import InputError
+from gamengen.runtime.settings import Depth, Size
 from gamengen.runtime.stage import StageParams, run
 from gamengen.training import loop as training
 from gamengen.training.perceptual import (
@@ -38,20 +38,29 @@ class Params(StageParams):
 
     kind: Literal["small", "stable-diffusion"]
     source: str | None  # a folder, or a hub model of stable-diffusion: nothing is trained
-    latent_channels: PositiveInt
-    unshuffle: PositiveInt
-    widths: tuple[PositiveInt, ...]
-    encoder_blocks: PositiveInt  # per resolution
-    decoder_blocks: PositiveInt
-    batch_size: PositiveInt  # over all processes
+    latent_channels: Size
+    unshuffle: Size
+    widths: list[Size] = Field(min_length=1, max_length=16)
+    encoder_blocks: Depth  # per resolution
+    decoder_blocks: Depth
+    batch_size: Size  # over all processes
     schedule: training.Schedule
     optimizer: training.OptimizerParams
     perceptual: list[PerceptualTerm]
-    latent_noise: float = Field(ge=0)  # while training, in units of the latents' deviation
+    latent_noise: float = Field(ge=0, le=100)  # while training, in units of the latents' deviation
     precision: device.Precision
     compile: bool
-    scale_frames: PositiveInt  # how many frames the latents' mean and deviation are measured on
-    seed: int
+    scale_frames: Size  # how many frames the latents' mean and deviation are measured on
+    seed: NonNegativeInt
+
+    @model_validator(mode="after")
+    def _comes_from_somewhere(self) -> Self:
+        if self.kind == "stable-diffusion" and not self.source:
+            raise ValueError(
+                f"source: {self.source}: name a hub model or a folder: kind stable-diffusion is "
+                "not trained here"
+            )
+        return self
 
 
 def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
@@ -67,8 +76,7 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
         net, train = fit(params, episodes, resume, accelerator)
         autoencoder = Autoencoder(net, measure(net, params, episodes, accelerator))
     else:
-        if params.source is None:
-            raise InputError("params.yaml: autoencoder.source: null: name a hub model or a folder")
+        assert params.source is not None
         vae = load_stable_diffusion(params.source)
         autoencoder = Autoencoder(vae, measure(vae, params, episodes, accelerator))
     autoencoder = autoencoder.to(accelerator.device).eval()

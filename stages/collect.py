@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 import numpy as np
 from accelerate import Accelerator
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from stable_baselines3.common.vec_env import VecEnv
@@ -36,37 +36,44 @@ class Params(StageParams):
     scenario: str
     resolution: Resolution
     supersampling: Supersampling
-    max_buttons: int = Field(gt=0)
-    tics_per_frame: int = Field(gt=0)
-    action_tics: int = Field(gt=0)
-    frames: int = Field(gt=0)
+    max_buttons: int = Field(gt=0, le=10)
+    tics_per_frame: int = Field(gt=0, le=35)
+    action_tics: PositiveInt
+    frames: PositiveInt
     heldout_share: float = Field(gt=0, lt=1)
-    seed: int = Field(ge=0)
-    games: int = Field(gt=0)
+    seed: NonNegativeInt
+    games: int = Field(gt=0, le=256)
     rules: Rules
     agent: AgentSettings
-    checkpoint_every: int = Field(gt=0)
+    checkpoint_every: PositiveInt
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.action_tics % self.tics_per_frame:
             raise ValueError(
-                f"action_tics {self.action_tics} must be a multiple of tics_per_frame "
+                f"action_tics: {self.action_tics}: must be a multiple of tics_per_frame: "
                 f"{self.tics_per_frame}: an action begins at a frame"
+            )
+        if self.action_tics > self.rules.episode_tics:
+            raise ValueError(
+                f"action_tics: {self.action_tics}: must be no more than rules.episode_tics: "
+                f"{self.rules.episode_tics}: an episode ends between two actions"
             )
         if self.policy == "random":
             return self
         steps, rollout = self.agent.training_steps, self.agent.rollout_steps * self.games
         if rollout % self.agent.batch_size:
             raise ValueError(
-                f"agent.batch_size {self.agent.batch_size} must divide agent.rollout_steps * "
+                f"agent.batch_size: {self.agent.batch_size}: must divide agent.rollout_steps * "
                 f"games = {rollout}"
             )
-        trained_on = steps * self.action_tics // self.tics_per_frame
+        rollouts = ceil(steps / rollout)  # whole ones
+        trained_on = rollouts * rollout * self.action_tics // self.tics_per_frame
         if trained_on >= self.frames:
             raise ValueError(
-                f"frames {self.frames} must be more than the {trained_on} that "
-                f"{steps} training steps make, to leave some to the finished agent"
+                f"frames: {self.frames}: must be more than the {trained_on} that "
+                f"agent.training_steps: {steps} make in rollouts of {rollout}, to leave some to "
+                "the finished agent"
             )
         return self
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt
 
 from gamengen.data.encoding import require_same_encoder
 from gamengen.data.episodes import Episodes, Frames
@@ -14,6 +14,7 @@ from gamengen.data.loader import Loader
 from gamengen.model.autoencoder import Autoencoder, to_float
 from gamengen.runtime import artifact, device
 from gamengen.runtime.errors import InputError
+from gamengen.runtime.settings import Size
 from gamengen.runtime.stage import StageParams, run
 from gamengen.training import loop as training
 from gamengen.training.perceptual import PerceptualLoss, PerceptualTerm
@@ -22,13 +23,13 @@ from gamengen.training.perceptual import PerceptualLoss, PerceptualTerm
 class Params(StageParams):
     """How the decoder is fine-tuned."""
 
-    batch_size: PositiveInt  # over all processes
+    batch_size: Size  # over all processes
     schedule: training.Schedule
     optimizer: training.OptimizerParams
     perceptual: list[PerceptualTerm]  # none is the paper's plain MSE
     precision: device.Precision
     compile: bool
-    seed: int
+    seed: NonNegativeInt
 
 
 def main(

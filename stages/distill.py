@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt
 
 from gamengen.data.latents import Latents, Window, Windows
 from gamengen.data.loader import Loader
@@ -16,10 +16,12 @@ from gamengen.model.distillation import (
     matching_gradient,
     matching_loss,
     noise_levels,
+    require_fit,
 )
 from gamengen.model.sampler import guided_velocity
 from gamengen.runtime import artifact, device
 from gamengen.runtime.checkpoint import save_model
+from gamengen.runtime.settings import Size
 from gamengen.runtime.stage import StageParams, run
 from gamengen.training import loop as training
 from gamengen.training import objective
@@ -30,15 +32,15 @@ UNIFORM = objective.Objective(targets=1, single_target_share=0.0, terminal_share
 class Params(StageParams):
     """How the student is distilled."""
 
-    batch_size: PositiveInt  # over all processes
+    batch_size: Size  # over all processes
     schedule: training.Schedule
     generator: training.OptimizerParams
     fake_score: training.OptimizerParams
-    guidance: float  # of the teacher, on past frames
+    guidance: float = Field(ge=1, le=100)  # of the teacher, on past frames
     level_margin: float = Field(ge=0, lt=0.5)  # share of noise levels left out at either end
     ema_decay: float = Field(ge=0, lt=1)
     precision: device.Precision
-    seed: int
+    seed: NonNegativeInt
 
 
 def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: Path) -> None:
@@ -47,6 +49,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
     latents = Latents(latents_path)
     teacher = load_denoiser(denoiser_path).to(memory_format=torch.channels_last)
     require_match(teacher, denoiser_path, latents_path, latents.autoencoder, latents.game)
+    require_fit(teacher.schedule, teacher.augmentation, params.guidance, params.level_margin)
     resume = artifact.resume_folder(params, [latents_path, denoiser_path], student_path)
     student, fake = copy_of(teacher), copy_of(teacher)
     teacher.requires_grad_(False).to(accelerator.device)

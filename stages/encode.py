@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import PositiveInt
 from tqdm import tqdm
 
 from gamengen.data.encoding import require_size
@@ -15,13 +14,14 @@ from gamengen.data.episodes import Entry, Episodes, write_index
 from gamengen.data.latents import ROWS_PER_SHARD, LatentIndex, LatentWriter, change_std
 from gamengen.model.autoencoder import Autoencoder, to_float
 from gamengen.runtime import artifact, device
+from gamengen.runtime.settings import Size
 from gamengen.runtime.stage import StageParams, run
 
 
 class Params(StageParams):
     """How frames go through the encoder."""
 
-    batch_size: PositiveInt  # frames at once, in each process
+    batch_size: Size  # frames at once, in each process
     precision: device.Precision
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt
 
 from gamengen.data.encoding import require_same_encoder
 from gamengen.data.episodes import Episodes
@@ -15,14 +15,15 @@ from gamengen.evaluation.picture import PictureDistance
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import load_denoiser, require_match
 from gamengen.runtime import artifact, device
+from gamengen.runtime.settings import Size
 from gamengen.runtime.stage import StageParams, run
 
 
 class Params(StageParams):
     """What is measured, and on how much."""
 
-    seed: int
-    batch_size: PositiveInt
+    seed: NonNegativeInt
+    batch_size: Size
     lpips_vgg: bool  # LPIPS by VGG16 too
     teacher_forced: plan.TeacherForced
     autoregressive: plan.Autoregressive

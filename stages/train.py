@@ -2,19 +2,21 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from gamengen.data.encoding import read_facts, require_same_encoder
 from gamengen.data.latents import Latents, Window, Windows
 from gamengen.data.loader import Loader
 from gamengen.model.denoiser import Denoiser, from_stable_diffusion, load_denoiser, warm_start
 from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling, require_fit
+from gamengen.model.unet import GROUPS
 from gamengen.runtime import artifact, device
 from gamengen.runtime.checkpoint import save_model
 from gamengen.runtime.errors import InputError
+from gamengen.runtime.settings import Depth, Size
 from gamengen.runtime.stage import StageParams, run
 from gamengen.training import loop as training
 from gamengen.training import objective
@@ -25,16 +27,34 @@ class UNet(StageParams):
 
     kind: Literal["small", "stable-diffusion"]
     source: str | None  # for stable-diffusion: hub name or folder
-    widths: list[PositiveInt]  # one per resolution, from the latent's own downwards
-    blocks: PositiveInt  # residual blocks per resolution
-    head_dim: PositiveInt
-    embedding_dim: PositiveInt
+    # One per resolution, from the latent's own downwards.
+    widths: list[Annotated[Size, Field(multiple_of=GROUPS)]] = Field(min_length=1, max_length=16)
+    blocks: Depth  # residual blocks per resolution
+    head_dim: Size
+    embedding_dim: Annotated[Size, Field(ge=4)]  # two waves at least, whose lengths differ
+
+    @model_validator(mode="after")
+    def _attends_in_whole_heads(self) -> Self:
+        if self.widths[-1] % self.head_dim:
+            raise ValueError(
+                f"head_dim: {self.head_dim}: must divide the last of widths: {self.widths[-1]}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _comes_from_somewhere(self) -> Self:
+        if self.kind == "stable-diffusion" and not self.source:
+            raise ValueError(
+                f"source: {self.source}: name a hub model or a folder: kind stable-diffusion "
+                "does not begin from scratch"
+            )
+        return self
 
 
-class Params(StageParams):
+class Params(StageParams, strict=False):  # or sampling, a dataclass, were no mapping
     """The denoiser and how it is trained."""
 
-    context_frames: PositiveInt
+    context_frames: Annotated[Size, Field(le=1024)]
     unet: UNet
     residual: bool  # diffuse the change since the last frame; the paper: the latent itself
     noise: NoiseSchedule
@@ -42,15 +62,15 @@ class Params(StageParams):
     init: str | None  # folder of a denoiser to begin with; null: from scratch
     objective: objective.Objective
     sampling: Sampling  # of the finished denoiser, whoever uses it
-    batch_size: PositiveInt  # over all processes
-    microbatch_size: PositiveInt  # largest forward pass in one process
+    batch_size: Size  # over all processes
+    microbatch_size: Size  # largest forward pass in one process
     schedule: training.Schedule
     optimizer: training.OptimizerParams
-    ema_decay: float = Field(ge=0, lt=1)
+    ema_decay: float = Field(ge=0, lt=1, strict=True)
     precision: device.Precision
     compile: bool
     gradient_checkpointing: bool
-    seed: int
+    seed: int = Field(ge=0, strict=True)
 
     @model_validator(mode="after")
     def _dropped_context_has_no_last_frame(self) -> Self:
@@ -70,6 +90,11 @@ class Params(StageParams):
     @model_validator(mode="after")
     def _can_be_sampled_so(self) -> Self:
         require_fit(self.sampling, self.noise, self.augmentation, "sampling.")
+        if self.objective.terminal_share == 1:
+            raise ValueError(
+                "objective.terminal_share: 1.0: must be less than 1: no other timestep would be "
+                "trained, and more steps than one, and distilling, need them"
+            )
         return self
 
 
@@ -149,9 +174,9 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     )
 
 
-def build(params: Params, latents: Latents) -> Denoiser:
-    """The denoiser before training."""
-    facts = {
+def facts_of(params: Params, latents: Latents) -> dict[str, Any]:
+    """What a denoiser knows besides its network."""
+    return {
         "latent_shape": latents.autoencoder.latent_shape,
         "context_frames": params.context_frames,
         "game": latents.game.model_dump(),
@@ -161,20 +186,38 @@ def build(params: Params, latents: Latents) -> Denoiser:
         "sampling": asdict(params.sampling),
         "residual_std": residual_std(params, latents),
     }
-    unet = params.unet
+
+
+def build(params: Params, latents: Latents) -> Denoiser:
+    """The denoiser before training."""
+    facts, unet = facts_of(params, latents), params.unet
     if unet.kind == "stable-diffusion":
-        if unet.source is None:
-            raise InputError("params.yaml: train.unet.source: null: name a hub model or a folder")
+        assert unet.source is not None
         return from_stable_diffusion(unet.source, **facts)
     require_sides(unet, latents.autoencoder.latent_shape)
     return Denoiser(network=unet.model_dump(exclude={"source"}), **facts)
 
 
 def residual_std(params: Params, latents: Latents) -> float | None:
-    """What residuals are divided by; a warm start keeps what its weights were trained with."""
+    """What residuals are divided by; a warm start keeps what its weights were trained with.
+
+    Raises InputError where those predict the latent itself, and ``params`` the residual, or the
+    other way round.
+    """
     if params.init:
-        return load_denoiser(Path(params.init)).residual_std
+        std = load_denoiser(Path(params.init)).residual_std
+        require_kind(params, std)
+        return std
     return latents.change_std if params.residual else None
+
+
+def require_kind(params: Params, std: float | None) -> None:
+    """Raise InputError unless the weights to begin with diffuse what ``params`` says."""
+    if params.residual != (std is not None):
+        raise InputError(
+            f"params.yaml: train.residual: {params.residual}: must be {not params.residual}, as in "
+            f"train.init: {params.init}"
+        )
 
 
 def require_sides(unet: UNet, latent_shape: tuple[int, int, int]) -> None:
@@ -183,8 +226,8 @@ def require_sides(unet: UNet, latent_shape: tuple[int, int, int]) -> None:
     _, height, width = latent_shape
     if height % step or width % step:
         raise InputError(
-            f"params.yaml: train.unet: {len(unet.widths)} widths need latents whose sides are "
-            f"multiples of {step}; they are {height} x {width}"
+            f"params.yaml: train.unet.widths: {unet.widths}: {len(unet.widths)} widths need "
+            f"latents whose sides are multiples of {step}; they are {height} x {width}"
         )
 
 

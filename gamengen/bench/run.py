@@ -68,7 +68,11 @@ def main(options: Options) -> int:
     rows = list(_rows("made here", weights, history, options))
     if options.full_size:
         rows += _full_size(weights, options)
-    losses = list(_losses(weights, episodes, options))
+    losses: list[fidelity.Fidelity] = []
+    try:
+        losses.extend(_losses(weights, episodes, options))
+    except Exception as error:
+        print(f"int8's loss: {reason(error)}", file=sys.stderr)
     report(rows, losses, options)
     return 0
 
@@ -83,28 +87,35 @@ def _rows(model: str, weights: Weights, history: History, options: Options) -> I
         try:
             backend = _open(name, options)
             dream = Dream(weights, backend)
-        except InputError as error:
-            yield Row(model, name, "", Settings(), None, str(error))
-            continue
-        for steps in options.steps:
-            dream.settings = _settings(weights, steps)
-            speed = play(dream, history, options.seconds)
-            yield Row(model, name, backend.precision, dream.settings, speed)
-            print(f"{model}, {name}, {steps}: {speed.fps:.1f} FPS", file=sys.stderr)
-            if name == "eager" and speed.frame.p50 / steps > TOO_SLOW:
-                slow = f"not tried: eager takes {speed.frame.p50 / 1e3:.1f} s a frame"
+            for steps in options.steps:
+                dream.settings = _settings(weights, steps)
+                speed = play(dream, history, options.seconds)
+                yield Row(model, name, backend.precision, dream.settings, speed)
+                print(f"{model}, {name}, {steps}: {speed.fps:.1f} FPS", file=sys.stderr)
+                if name == "eager" and speed.frame.p50 / steps > TOO_SLOW:
+                    slow = f"not tried: eager takes {speed.frame.p50 / 1e3:.1f} s a frame"
+        except Exception as error:  # whatever a back end's own libraries raise
+            yield Row(model, name, "", Settings(), None, reason(error))
+
+
+def reason(error: Exception) -> str:
+    """Why a back end does not run, in a line."""
+    if isinstance(error, InputError):
+        return str(error)
+    lines = str(error).strip().splitlines()
+    return f"does not run here: {type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 
 def _full_size(weights: Weights, options: Options) -> Iterator[Row]:
     """Stable Diffusion's size; OpenVINO is for CPUs, which it is too large for."""
-    large = full_size.full_size(weights.teacher.game)
+    model = "SD 1.4's size, random weights"
     backends = [name for name in options.backends if not name.startswith("openvino")]
-    yield from _rows(
-        "SD 1.4's size, random weights",
-        large,
-        full_size.any_history(),
-        replace(options, backends=backends),
-    )
+    try:
+        large = full_size.full_size(weights.teacher.game)
+    except (MemoryError, RuntimeError) as error:  # torch's own want of memory
+        yield from (Row(model, name, "", Settings(), None, reason(error)) for name in backends)
+        return
+    yield from _rows(model, large, full_size.any_history(), replace(options, backends=backends))
 
 
 def _settings(weights: Weights, steps: int) -> Settings:

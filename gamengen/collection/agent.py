@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from jaxtyping import Float
-from pydantic import BaseModel, Field
+from pydantic import Field, PositiveInt
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
@@ -17,27 +17,28 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from gamengen.collection.collection import Collection
+from gamengen.runtime.settings import Settings, Size
 
 Observations = dict[str, np.ndarray]
 Choose = Callable[[Observations, int], np.ndarray]  # given the steps so far
 
 
-class AgentSettings(BaseModel, frozen=True, extra="forbid"):
+class AgentSettings(Settings):
     """PPO's numbers, and the width of its networks."""
 
-    training_steps: int = Field(gt=0)
-    rollout_steps: int = Field(gt=0)  # of each game, between two updates
+    training_steps: PositiveInt
+    rollout_steps: Size  # of each game, between two updates
     batch_size: int = Field(gt=1)
-    epochs: int = Field(gt=0)
-    learning_rate: float = Field(gt=0)
+    epochs: int = Field(gt=0, le=1000)
+    learning_rate: float = Field(gt=0, le=0.1)
     discount: float = Field(gt=0, le=1)
     gae_lambda: float = Field(ge=0, le=1)
     clip_range: float = Field(gt=0)
     entropy_weight: float = Field(ge=0)
     value_weight: float = Field(ge=0)
     max_gradient_norm: float = Field(gt=0)
-    picture_features: int = Field(gt=0)
-    hidden_units: int = Field(gt=0)
+    picture_features: Size
+    hidden_units: Size
 
 
 class TwoPictures(BaseFeaturesExtractor):

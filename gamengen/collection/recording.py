@@ -17,19 +17,20 @@ from gamengen.data.episodes import Entry, Episode, EpisodeWriter
 from gamengen.game.doom import Game, averaged
 from gamengen.game.facts import GameFacts
 from gamengen.game.rewards import Area, Weights, area_of, rewards
+from gamengen.runtime.settings import Settings, Size
 
 Policy = Literal["training", "trained", "random"]
 HEIGHT, WIDTH = 120, 160  # of the pictures the agent sees (A.5)
 
 
-class Rules(BaseModel, frozen=True, extra="forbid"):
+class Rules(Settings):
     """How a game is played, whoever plays it."""
 
-    episode_tics: int = Field(gt=0)
+    episode_tics: int = Field(gt=0, le=10**6)  # eight hours
     repeat_probability: float = Field(ge=0, lt=1)
-    past_actions: int = Field(gt=0)
+    past_actions: Size
     reward: Weights
-    reward_scale: float = Field(gt=0)
+    reward_scale: float = Field(gt=0, le=1000)
 
 
 class Running(BaseModel, frozen=True, extra="forbid"):

@@ -11,29 +11,32 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
-from pydantic import BaseModel, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 from torch import Tensor
 
 from gamengen.evaluation.shards import Table
 from gamengen.runtime.errors import InputError
+from gamengen.runtime.settings import Settings
 
 LENGTHS = (16, 32)  # frames, as in the paper (§5.1)
 NO_WEIGHTS = "no I3D weights given: set evaluate.fvd.weights (path or URL) and evaluate.fvd.sha256"
 
 
-class FvdSource(BaseModel, frozen=True, extra="forbid"):
+class FvdSource(Settings):
     """Where I3D comes from: a TorchScript file, which is a program, so its checksum is pinned."""
 
     weights: str | None  # path or URL
-    sha256: str | None
-    videos: int  # rollouts of 32 frames
+    sha256: str | None = Field(pattern="^[0-9a-f]{64}$")
+    videos: NonNegativeInt  # rollouts of 32 frames
 
     @model_validator(mode="after")
     def _pinned(self) -> "FvdSource":
         if self.weights is not None and self.sha256 is None:
-            raise ValueError("weights without sha256: a TorchScript file can run code; pin it")
+            raise ValueError(
+                f"weights: {self.weights!r}: without sha256: TorchScript can run code; pin it"
+            )
         if self.weights is not None and self.videos < 2:
-            raise ValueError("videos: a covariance needs at least 2")
+            raise ValueError(f"videos: {self.videos}: a covariance needs at least 2")
         return self
 
 
@@ -62,15 +65,20 @@ def open_i3d(source: FvdSource, device: torch.device) -> I3D | None:
     if source.weights is None or source.sha256 is None:
         return None
     file = _local(source.weights)
+    require_file(file, source.sha256)
+    return I3D(file, device)
+
+
+def require_file(file: Path, sha256: str) -> None:
+    """Raise InputError unless the file is there, and is the one that was meant."""
     if not file.is_file():
         raise InputError(f"{file}: missing; evaluate.fvd.weights names a TorchScript file or a URL")
     found = hashlib.sha256(file.read_bytes()).hexdigest()
-    if found != source.sha256:
+    if found != sha256:
         raise InputError(
-            f"{file}: sha256 is {found}, evaluate.fvd.sha256 says {source.sha256}: not the file "
-            "that was meant"
+            f"{file}: sha256 is {found}, evaluate.fvd.sha256 says {sha256}: not the file that was "
+            "meant"
         )
-    return I3D(file, device)
 
 
 def _local(weights: str) -> Path:

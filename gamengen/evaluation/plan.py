@@ -2,41 +2,49 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import BaseModel, Field, PositiveInt
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
 from gamengen.evaluation import autoregressive, fvd, teacher_forced
 from gamengen.evaluation.heldout import Heldout, Place, batches, sample_starts, sample_targets
 from gamengen.game.facts import GameFacts
+from gamengen.runtime.settings import Settings
 
 EXAMPLES = 4
 
 
-class Settings(BaseModel, frozen=True, extra="forbid"):
-    """Base of the groups below."""
+def once_each(steps: list[int]) -> list[int]:
+    """The same numbers. Raises ValueError where one comes twice: it names a row of a table."""
+    if len(set(steps)) < len(steps):
+        raise ValueError("each number once")
+    return steps
+
+
+Steps = Annotated[list[PositiveInt], Field(min_length=1), AfterValidator(once_each)]
 
 
 class TeacherForced(Settings):
     """One frame ahead of real frames."""
 
     frames: PositiveInt  # over all held-out episodes, evenly
-    teacher_steps: list[PositiveInt]
-    moving_below: float  # dB of copy-last: what counts as a moving frame
+    teacher_steps: Steps
+    moving_below: float = Field(gt=0)  # dB of copy-last: what counts as a moving frame
 
 
 class Autoregressive(Settings):
     """Frames after frames, with the recorded actions."""
 
     rollouts: PositiveInt
-    frames: PositiveInt
-    teacher_steps: list[PositiveInt]  # FVD is of these too
+    frames: int = Field(ge=2)
+    teacher_steps: Steps  # FVD is of these too
     shown: PositiveInt  # how many of them the report shows: the liveliest
 
 
 class Actions(Settings):
     """One action held, by each model as it is played; 0 starts: not measured."""
 
-    starts: int = Field(ge=0)
+    starts: NonNegativeInt
     frames: int = Field(ge=3)
     recorded: PositiveInt  # recorded frames per action to compare with
 

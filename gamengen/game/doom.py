@@ -105,7 +105,7 @@ def button_combinations(buttons: Sequence[str], most: int) -> list[tuple[str, ..
     """Every set of at most ``most`` buttons with no contradictory pair; the empty one first."""
     return [
         down
-        for size in range(most + 1)
+        for size in range(min(most, len(buttons)) + 1)
         for down in combinations(buttons, size)
         if all(len(group.intersection(down)) <= 1 for group in EXCLUSIVE)
     ]

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Set
 from math import floor
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from gamengen.runtime.settings import Settings
 
 Variables = Mapping[str, float]
 Area = tuple[int, int]
@@ -12,7 +14,7 @@ WEAPONS = [f"WEAPON{slot}" for slot in range(1, 8)]
 AMMUNITION = ["AMMO2", "AMMO3", "AMMO5", "AMMO6"]  # bullets, shells, rockets, cells
 
 
-class Weights(BaseModel, frozen=True, extra="forbid"):
+class Weights(Settings):
     """What each event is worth; ``area_size`` is the side of an area, in map units."""
 
     player_hit: float
@@ -23,7 +25,7 @@ class Weights(BaseModel, frozen=True, extra="forbid"):
     secret: float
     new_area: float
     new_area_distance: float
-    area_size: float = Field(gt=0)
+    area_size: float = Field(ge=1)
     health: float
     armor: float
     ammo_gained: float

@@ -1,5 +1,6 @@
 """The denoiser: packs context frames, embeds actions; a small U-Net or Stable Diffusion's."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -200,9 +201,7 @@ def from_stable_diffusion(source: str, **facts: Any) -> Denoiser:
             f"train.unet.source: {source!r} denoises {old.config['in_channels']} channels, the "
             f"latents have {channels}: use the autoencoder it was trained with"
         )
-    from_data = ("in_channels", "out_channels", "sample_size", "num_class_embeds")
-    config = {k: v for k, v in old.config.items() if not k.startswith("_") and k not in from_data}
-    denoiser = Denoiser(network={"kind": "stable-diffusion", **config}, **facts)
+    denoiser = Denoiser(network=network_like(old.config), **facts)
     unet = denoiser.net.unet
     weights = old.state_dict()
     conv_in = unet.conv_in.weight.detach().clone().zero_()
@@ -216,6 +215,13 @@ def from_stable_diffusion(source: str, **facts: Any) -> Denoiser:
     # Class embeddings add to the time embedding SD knows; small ones leave it as it is.
     nn.init.normal_(unet.class_embedding.weight, std=0.02)
     return denoiser
+
+
+def network_like(config: Mapping[str, Any]) -> dict[str, Any]:
+    """``network`` of a denoiser like a UNet2DConditionModel of that config."""
+    from_data = ("in_channels", "out_channels", "sample_size", "num_class_embeds")
+    kept = {k: v for k, v in config.items() if not k.startswith("_") and k not in from_data}
+    return {"kind": "stable-diffusion", **kept}
 
 
 def warm_start(denoiser: Denoiser, source: Path) -> None:
@@ -234,18 +240,34 @@ def warm_start(denoiser: Denoiser, source: Path) -> None:
         if action in names[1] and known[:, 0].shape == rows[:, 0].shape:
             rows[:, i] = known[:, names[1].index(action)]
     weights[actions] = rows.flatten(0, 1)
+    require_same_kind(old, denoiser, source)
+    denoiser.load_state_dict(weights)
+
+
+def require_same_kind(old: Denoiser, denoiser: Denoiser, source: Path) -> None:
+    """Raise InputError unless a denoiser can begin with the weights of ``old``, from ``source``.
+
+    How many actions there are may differ.
+    """
+    weights, ours = old.state_dict(), denoiser.state_dict()
+    actions = "net.action.weight"
     for what, found, expected in (
         ("autoencoder", old.config["autoencoder"], denoiser.config["autoencoder"]),
         ("context_frames", old.context_frames, denoiser.context_frames),
         ("noise", old.schedule, denoiser.schedule),
         ("augmentation", old.augmentation, denoiser.augmentation),
-        *((name, tuple(weights[name].shape), tuple(ours[name].shape)) for name in ours),
+        *((n, shape(weights.get(n)), shape(ours.get(n))) for n in weights | ours if n != actions),
+        (actions, shape(weights.get(actions))[1:], shape(ours.get(actions))[1:]),
     ):
         if found != expected:
             raise InputError(
                 f"params.yaml: train.init: {source}: {what} is {found}, but must be {expected}"
             )
-    denoiser.load_state_dict(weights)
+
+
+def shape(weights: Tensor | None) -> tuple[int, ...]:
+    """Of weights; of none, none."""
+    return () if weights is None else tuple(weights.shape)
 
 
 def load_denoiser(folder: Path) -> Denoiser:

@@ -5,18 +5,21 @@ Symbols: ``x0`` a clean latent or residual, ``eps`` unit Gaussian noise,
 ``v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0`` (Salimans & Ho 2022, appendix D).
 """
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from jaxtyping import Float, Int64
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from gamengen.runtime.settings import Settings
+
 BETAS = (0.00085, 0.012)  # Stable Diffusion's first and last
+LEFT_AT_MOST = 0.01  # of the signal's power at the last timestep
 
 
-class NoiseSchedule(BaseModel, frozen=True, extra="forbid"):
+class NoiseSchedule(Settings):
     """The signal power ``alpha_bar`` at each of ``timesteps`` noise levels, least noise first.
 
     ``cosine`` is ``cos^2`` of the time (Nichol & Dhariwal 2021, equation 17, without offset):
@@ -26,7 +29,18 @@ class NoiseSchedule(BaseModel, frozen=True, extra="forbid"):
     """
 
     kind: Literal["cosine", "scaled-linear", "zero-snr"]
-    timesteps: PositiveInt
+    timesteps: int = Field(ge=2, le=10**5)
+
+    @model_validator(mode="after")
+    def _ends_in_noise(self) -> Self:
+        with torch.device("cpu"):  # also where a network is built without memory
+            left = float(self.alpha_bars()[-1])
+        if left > LEFT_AT_MOST:
+            raise ValueError(
+                f"timesteps: {self.timesteps}: too few for {self.kind}, which has {left:.0%} of "
+                "the signal left at the last one, where samplers begin; Stable Diffusion has 1000"
+            )
+        return self
 
     def alpha_bars(self) -> Float[Tensor, " t"]:
         """Cumulated signal power at each timestep."""
@@ -114,18 +128,18 @@ def one_step(
     return x0_from(model(start, time, *past).float(), start, alpha_bars[time])
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class Sampling:
     """How a latent is sampled; it travels with the weights, and whoever samples reads it there."""
 
-    steps: PositiveInt  # of DDIM
-    guidance: float = Field(default=1.0, ge=1, allow_inf_nan=False)  # on past frames; 1 is none
-    context_noise: float = Field(default=0.0, ge=0)  # level
+    steps: int = Field(gt=0, strict=True)  # of DDIM
+    guidance: float = Field(default=1.0, ge=1, le=100, strict=True)  # on past frames; 1 is none
+    context_noise: float = Field(default=0.0, ge=0, le=100, strict=True)  # level
     # Deviation of the noise that sampling starts from; 1 is what training saw.
-    temperature: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    temperature: float = Field(default=1.0, ge=0, le=10, strict=True)
 
 
-class Augmentation(BaseModel, frozen=True, extra="forbid"):
+class Augmentation(Settings):
     """What training does to the context: noise, ``context + level * eps`` (§3.2.1), and dropout.
 
     Levels are uniform in (0, max_level]. The denoiser is given the level as one of ``buckets``
@@ -133,8 +147,8 @@ class Augmentation(BaseModel, frozen=True, extra="forbid"):
     nearly clean context never shares.
     """
 
-    max_level: float = Field(gt=0, allow_inf_nan=False)
-    buckets: PositiveInt
+    max_level: float = Field(gt=0, le=100)
+    buckets: int = Field(gt=0, le=10**4)
     clean_share: float = Field(ge=0, le=1)
     context_dropout: float = Field(ge=0, lt=1)  # of rows, whole contexts (§4.2): for guidance
 
@@ -176,5 +190,10 @@ def require_fit(
     if not sampling.context_noise <= augmentation.max_level:
         raise ValueError(
             f"{prefix}context_noise: {sampling.context_noise}: must lie between 0 and "
-            f"{augmentation.max_level}, the levels it is trained with"
+            f"{augmentation.max_level}, the levels it is trained with (augmentation.max_level)"
+        )
+    if sampling.context_noise > 0 and augmentation.clean_share == 1:
+        raise ValueError(
+            f"{prefix}context_noise: {sampling.context_noise}: must be 0, as no context had noise "
+            "in training (augmentation.clean_share: 1)"
         )

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from gamengen.model import diffusion
 from gamengen.model.denoiser import Denoiser
+from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling
+from gamengen.runtime.errors import InputError
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 
@@ -78,6 +80,26 @@ def noise_levels(t: Int64[Tensor, " b"], timesteps: int, share: float) -> Int64[
     """
     low, high = share * (timesteps - 1), (1 - share) * (timesteps - 1)
     return (low + t.double() / (timesteps - 1) * (high - low)).round().long()
+
+
+def require_fit(
+    schedule: NoiseSchedule, augmentation: Augmentation, guidance: float, level_margin: float
+) -> None:
+    """Raise InputError unless a teacher trained so can be distilled so.
+
+    ``matching_weight`` divides by the signal's power, which must be left at every level.
+    """
+    try:
+        diffusion.require_fit(Sampling(1, guidance), schedule, augmentation, "distill.")
+    except ValueError as error:
+        raise InputError(f"params.yaml: {error}") from None
+    ends = torch.tensor([0, schedule.timesteps - 1])
+    levels = noise_levels(ends, schedule.timesteps, level_margin)
+    if (schedule.alpha_bars()[levels] == 0).any():
+        raise InputError(
+            f"params.yaml: distill.level_margin: {level_margin}: must be larger: it leaves a "
+            f"timestep of noise alone among the {schedule.timesteps} of train.noise.timesteps"
+        )
 
 
 def copy_of(teacher: Denoiser) -> Denoiser:

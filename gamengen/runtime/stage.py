@@ -15,27 +15,37 @@ from ruamel.yaml.error import YAMLError
 
 from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
+from gamengen.runtime.settings import Settings
 
 PARAMS = Path("params.yaml")
-Settings = TypeVar("Settings", bound=BaseModel)
+Params = TypeVar("Params", bound=BaseModel)
 
 
-class StageParams(BaseModel, frozen=True, extra="forbid"):
-    """Base of every stage's ``Params``: immutable, no unknown keys, no defaults."""
+class StageParams(Settings):
+    """Base of every stage's ``Params``."""
 
 
-def read_params(section: str, params: type[Settings], path: Path = PARAMS) -> Settings:
+def read_params(section: str, params: type[Params], path: Path = PARAMS) -> Params:
     """One stage's section of params.yaml, checked.
 
     Raises InputError naming every key that is missing, unknown or wrong, and what it may be.
     """
+    return checked(section, params, read_yaml(path), path)
+
+
+def read_yaml(path: Path) -> Any:
+    """What params.yaml holds. Raises InputError where it is missing, or no YAML."""
     try:
         # ruamel reads 1e-4 as a number, as DVC does; PyYAML would make it a string.
-        everything = YAML(typ="safe", pure=True).load(path.read_text())
+        return YAML(typ="safe", pure=True).load(path.read_text())
     except FileNotFoundError:
         raise InputError(f"{path}: missing; run from the project's root") from None
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:  # no text, a number of too many digits
         raise InputError(f"{path}: not YAML: {error}") from error
+
+
+def checked(section: str, params: type[Params], everything: Any, path: Path = PARAMS) -> Params:
+    """One stage's section of what params.yaml holds; raises as ``read_params`` does."""
     if not isinstance(everything, dict) or not isinstance(everything.get(section), dict):
         raise InputError(f"{path}: section {section!r} is missing")
     try:
@@ -53,11 +63,11 @@ def _explain(path: Path, section: str, detail: Any) -> str:
         return f"{path}: {field}: missing"
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "value_error" and isinstance(detail["input"], dict):
-        return f"{path}: {field}: {message}"  # of several keys together, which it names
+        return f"{path}: {field}.{message}"  # of several keys together: it begins with one
     return f"{path}: {field}: {detail['input']!r}: {message}"
 
 
-def run(section: str, params: type[Settings], main: Callable[..., None]) -> None:
+def run(section: str, params: type[Params], main: Callable[..., None]) -> None:
     """Run a stage from the command line: its positional arguments are ``main``'s paths.
 
     Exits with 2 and one message for what the user can mend, 130 when interrupted.

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 from accelerate import Accelerator
-from pydantic import BaseModel
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -17,22 +17,23 @@ from transformers import Adafactor
 from gamengen.runtime import checkpoint, device
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.interrupt import Interrupt
+from gamengen.runtime.settings import Settings
 
 
-class Schedule(BaseModel, frozen=True, extra="forbid"):
+class Schedule(Settings):
     """How long a training runs, and how often it tells and saves."""
 
-    steps: int
-    log_every: int
-    checkpoint_every: int
+    steps: PositiveInt
+    log_every: PositiveInt
+    checkpoint_every: PositiveInt
 
 
-class LearningRate(BaseModel, frozen=True, extra="forbid"):
+class LearningRate(Settings):
     """Linear warm-up, constant, then linear decay to zero; ``decay_from: 1.0`` never decays."""
 
-    peak: float
-    warmup_steps: int
-    decay_from: float  # share of the training, 0 to 1
+    peak: float = Field(gt=0, le=0.1)
+    warmup_steps: NonNegativeInt
+    decay_from: float = Field(ge=0, le=1)  # share of the training
 
     def at(self, step: int, steps: int) -> float:
         """The learning rate of a step."""
@@ -194,12 +195,12 @@ def microbatches(size: int, most: int) -> Iterator[slice]:
         yield slice(begin, min(begin + most, size))
 
 
-class OptimizerParams(BaseModel, frozen=True, extra="forbid"):
+class OptimizerParams(Settings):
     """AdamW, or the paper's Adafactor (§4.2) without relative steps; no weight decay."""
 
     name: Literal["adamw", "adafactor"]
     learning_rate: LearningRate
-    clip: float  # largest norm of the gradient
+    clip: float = Field(gt=0)  # largest norm of the gradient
 
     def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer; neither kind synchronises with the host in a step."""

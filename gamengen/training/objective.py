@@ -7,19 +7,20 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
-from pydantic import BaseModel, Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 
 from gamengen.data.latents import Window
 from gamengen.model import diffusion
 from gamengen.model.denoiser import Denoiser, drop_context
 from gamengen.runtime import device
+from gamengen.runtime.settings import Settings, Size
 
 
-class Objective(BaseModel, frozen=True, extra="forbid"):
+class Objective(Settings):
     """What a training window asks of the denoiser."""
 
-    targets: PositiveInt  # consecutive frames to predict, each from predictions of those before it
+    targets: Size  # consecutive frames to predict, each from predictions of those before it
     single_target_share: float = Field(ge=0, le=1)  # of the training, at its start: only the first
     terminal_share: float = Field(ge=0, le=1)  # of rows at the last timestep, where samplers begin
 

@@ -7,28 +7,30 @@ import warnings
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import lpips
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from pydantic import BaseModel, Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 
 from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
+from gamengen.runtime.settings import Settings, Size
 
 Backbone = Literal["alex", "vgg"]
 
 
-class PerceptualTerm(BaseModel, frozen=True, extra="forbid"):
+class PerceptualTerm(Settings):
     """How much of a training's loss is LPIPS by one network."""
 
     backbone: Backbone
     weight: float = Field(gt=0)
     share: float = Field(gt=0, le=1)  # of a batch's pictures that are compared: LPIPS is costly
-    crop: PositiveInt | None  # pixels: a random square of them; null: whole pictures
+    # Pixels: a random square of them, which AlexNet cannot see below 31; null: whole pictures.
+    crop: Annotated[Size, Field(ge=32)] | None
 
     def rows(self, batch: int, step: int, where: torch.device) -> Int64[Tensor, " k"]:
         """Which of a batch's pictures are compared: evenly over it, and others at each step.

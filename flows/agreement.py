@@ -1,0 +1,244 @@
+"""Whether the sections of params.yaml agree, told by building what needs no data.
+
+What lies in folders is looked at where they are here, what is on the hub is not.
+"""
+
+import importlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+
+from gamengen.data.encoding import Facts, read_facts, require_size
+from gamengen.evaluation import fvd
+from gamengen.game.doom import game_facts
+from gamengen.game.facts import GameFacts
+from gamengen.model import distillation
+from gamengen.model.denoiser import Denoiser, network_like, require_same_kind
+from gamengen.model.sampler import Sampler
+from gamengen.model.small_autoencoder import SmallAutoencoder
+from gamengen.runtime.errors import InputError
+
+UNKNOWN = ""  # the encoder that is yet to be trained
+MOST_PARAMETERS = 10**10  # of a network: Stable Diffusion's has a tenth
+
+
+def disagreements(params: Mapping[str, Any]) -> list[str]:
+    """What is wrong with sections that are right each for itself, a line each."""
+    p, found = SimpleNamespace(**params), []
+    for rule in (lengths, timesteps, distilling, networks, features):
+        try:
+            found += [f"params.yaml: {line}" for line in rule(p)]
+        except InputError as error:
+            found.append(str(error))
+    return found
+
+
+def lengths(p: Any) -> Iterator[str]:
+    """No recorded episode is longer than its rules allow."""
+    collect, evaluate = p.collect, p.evaluate
+    actions = -(-collect.rules.episode_tics // collect.action_tics)
+    longest = actions * (collect.action_tics // collect.tics_per_frame) + 1
+    for key, frames, asked in (
+        ("train.objective.targets", p.train.objective.targets, True),
+        ("evaluate.autoregressive.frames", evaluate.autoregressive.frames, True),
+        ("evaluate.actions.frames", evaluate.actions.frames, evaluate.actions.starts),
+        ("evaluate.fvd.weights: videos", max(fvd.LENGTHS), evaluate.fvd.weights),
+    ):
+        if asked and frames >= longest:
+            yield (
+                f"{key}: {frames}: must be less than {longest}, the frames of the longest episode "
+                f"that collect.rules.episode_tics: {collect.rules.episode_tics} allows"
+            )
+
+
+def timesteps(p: Any) -> Iterator[str]:
+    """The denoiser is sampled in no more steps than it was trained with."""
+    for group in ("teacher_forced", "autoregressive"):
+        for steps in getattr(p.evaluate, group).teacher_steps:
+            try:
+                p.train.noise.sampling_timesteps(steps)
+            except ValueError as error:
+                words = str(error).removeprefix("steps: ")
+                yield f"evaluate.{group}.teacher_steps: {words}, train.noise.timesteps"
+
+
+def distilling(p: Any) -> Iterator[str]:
+    """The teacher can be distilled as it is trained."""
+    teacher = p.train.noise, p.train.augmentation
+    distillation.require_fit(*teacher, p.distill.guidance, p.distill.level_margin)
+    yield from ()
+
+
+def features(p: Any) -> Iterator[str]:
+    """FVD's network is the one that was meant, unless it is yet to be downloaded."""
+    source = p.evaluate.fvd
+    if source.weights is not None and "://" not in source.weights:
+        fvd.require_file(Path(source.weights), source.sha256)
+    yield from ()
+
+
+def networks(p: Any) -> Iterator[str]:
+    """The networks can be built, fit each other, and run."""
+    collect = p.collect
+    game = game_facts(
+        collect.scenario,
+        collect.resolution,
+        collect.supersampling,
+        collect.max_buttons,
+        collect.tics_per_frame,
+        collect.action_tics,
+    )
+    if p.train.init:
+        require_folder("train.init", p.train.init)
+    facts = autoencoder_facts(p.autoencoder, game)
+    if facts is None:
+        return
+    try:
+        with torch.device("meta"):
+            denoiser = built(p.train, facts, game)
+            if denoiser is not None:
+                require_buildable(denoiser, f"train.unet.widths: {p.train.unet.widths}")
+                run(denoiser)
+    except (RuntimeError, TypeError) as error:
+        yield f"train.unet: cannot be built: {error}"
+        return
+    if denoiser is not None:
+        Sampler(denoiser, p.train.sampling)
+        if p.train.init and Path(p.train.init).is_dir():
+            can_begin_with(Path(p.train.init), p.train, denoiser)
+
+
+def autoencoder_facts(settings: Any, game: GameFacts) -> Facts | None:
+    """What an autoencoder's latents will be; None where only the hub, or another machine, knows.
+
+    Raises InputError where its folder holds none, or one for other frames.
+    """
+    source = Path(settings.source or "")
+    if settings.kind == "stable-diffusion":
+        config = config_of(source, "vae")
+        if config is None:
+            return None
+        channels, halvings = config["latent_channels"], len(config["block_out_channels"]) - 1
+        return unmeasured(settings.kind, channels, 2**halvings, game)
+    if settings.source is None:
+        return trained_here(settings, game)
+    require_folder("autoencoder.source", settings.source)
+    if not source.is_dir():
+        return None
+    try:
+        facts = read_facts(source)
+        require_size(facts, source, game)
+    except InputError as error:
+        wanted = f"collect.resolution: {game.width}x{game.height}"
+        raise InputError(f"params.yaml: autoencoder.source, for {wanted}: {error}") from None
+    return facts
+
+
+def trained_here(settings: Any, game: GameFacts) -> Facts:
+    """The latents of an autoencoder of these sizes. Raises InputError where it has none."""
+    downsampling = settings.unshuffle * 2 ** (len(settings.widths) - 1)
+    facts = unmeasured("small", settings.latent_channels, downsampling, game)
+    if max(facts.padded[0] / game.height, facts.padded[1] / game.width) >= 2:
+        raise InputError(
+            f"params.yaml: autoencoder.unshuffle: {settings.unshuffle}: with "
+            f"{len(settings.widths)} autoencoder.widths a latent has {downsampling} x "
+            f"{downsampling} pixels: too many for collect.resolution: {game.width}x{game.height}"
+        )
+    with torch.device("meta"):
+        net = SmallAutoencoder(
+            settings.latent_channels,
+            settings.unshuffle,
+            settings.widths,
+            settings.encoder_blocks,
+            settings.decoder_blocks,
+        )
+        require_buildable(net, f"autoencoder.widths: {settings.widths}")
+        net(torch.empty(1, 3, *facts.padded), torch.empty(1, *facts.latent_shape))
+    return facts
+
+
+def require_buildable(net: nn.Module, key: str) -> None:
+    """Raise InputError where a network has more parameters than any machine's memory."""
+    count = sum(parameter.numel() for parameter in net.parameters())
+    if count > MOST_PARAMETERS:
+        raise InputError(f"params.yaml: {key}: too wide or too deep: {count:.1e} parameters")
+
+
+def unmeasured(kind: Any, channels: int, downsampling: int, game: GameFacts) -> Facts:
+    """Facts before anything was trained or encoded."""
+    return Facts(
+        kind=kind,
+        height=game.height,
+        width=game.width,
+        downsampling=downsampling,
+        latent_channels=channels,
+        latent_mean=[0.0] * channels,
+        latent_std=[1.0] * channels,
+        encoder=UNKNOWN,
+    )
+
+
+def built(train: Any, facts: Facts, game: GameFacts) -> Denoiser | None:
+    """The denoiser before training; None where only the hub knows its sizes."""
+    stage = importlib.import_module("stages.train")
+    known = SimpleNamespace(autoencoder=facts, game=game, change_std=1.0)
+    fresh = train.model_copy(update={"init": None})
+    if train.unet.kind == "small":
+        denoiser: Denoiser = stage.build(fresh, known)
+        return denoiser
+    config = config_of(Path(train.unet.source), "unet")
+    if config is None:
+        return None
+    if config["in_channels"] != facts.latent_channels:
+        raise InputError(
+            f"params.yaml: train.unet.source: {train.unet.source!r}: denoises "
+            f"{config['in_channels']} channels, the latents of autoencoder have "
+            f"{facts.latent_channels}"
+        )
+    return Denoiser(network=network_like(config), **stage.facts_of(fresh, known))
+
+
+def run(denoiser: Denoiser) -> None:
+    """One pass over latents without memory."""
+    past, shape = (1, denoiser.context_frames), denoiser.latent_shape
+    number = torch.zeros(1, dtype=torch.int64)
+    actions = torch.zeros(past, dtype=torch.int64)
+    denoiser(torch.empty(1, *shape), number, torch.empty(*past, *shape), actions, number)
+
+
+def can_begin_with(folder: Path, train: Any, denoiser: Denoiser) -> None:
+    """Raise InputError unless the denoiser can begin with the weights in a folder."""
+    if not (folder / "config.json").is_file():
+        raise InputError(f"params.yaml: train.init: {folder}: no denoiser: config.json is missing")
+    try:
+        with torch.device("meta"):
+            old = Denoiser.from_config(Denoiser.load_config(folder))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"params.yaml: train.init: {folder}: no denoiser: {error}") from None
+    if denoiser.config["autoencoder"] == UNKNOWN:
+        denoiser.register_to_config(autoencoder=old.config["autoencoder"])
+    require_same_kind(old, denoiser, folder)
+    importlib.import_module("stages.train").require_kind(train, old.residual_std)
+
+
+def config_of(source: Path, part: str) -> dict[str, Any] | None:
+    """The config.json of a model in a folder, there or in its part; None where there is none."""
+    for file in (source / "config.json", source / part / "config.json"):
+        if file.is_file():
+            config: dict[str, Any] = json.loads(file.read_text())
+            return config
+    return None
+
+
+def require_folder(key: str, folder: str) -> None:
+    """Raise InputError where a folder of this project is missing: no stage makes it.
+
+    Another machine, for which a bundle is made, may have one at an absolute path.
+    """
+    if not Path(folder).is_absolute() and not Path(folder).is_dir():
+        raise InputError(f"params.yaml: {key}: {folder!r}: there is no such folder")

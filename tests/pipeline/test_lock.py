@@ -1,0 +1,95 @@
+"""One run at a time in a folder, whoever starts it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows import pipeline
+from flows.lock import held
+from gamengen.runtime.errors import InputError
+from tests.tiny import ROOT
+
+HOLD = [sys.executable, "-m", "flows.lock"]
+WAIT = ["sh", "-c", "echo held; read forever"]
+
+
+def start(folder: Path, *command: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [*HOLD, *command],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_second_run_is_told_who_holds_the_folder_and_changes_nothing(folder: Path) -> None:
+    (folder / "params.yaml").write_text("train: {seed: 1}\n")
+    with start(folder, *WAIT) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        who = rf"in use by process {first.pid} since 20.*: sh -c .*read forever"
+        with pytest.raises(InputError, match=who):
+            pipeline.pipeline.fn(["train.seed=2"])
+        second = start(folder, "echo", "not held")
+        printed, said = second.communicate()
+        assert second.returncode == 2
+        assert printed == ""
+        assert f"error: {folder}: in use by process {first.pid}" in said
+        first.communicate("\n")
+    assert first.returncode == 0
+    assert (folder / "params.yaml").read_text() == "train: {seed: 1}\n"
+    with held("me"):  # it is free again
+        pass
+
+
+@pytest.mark.parametrize("orphan", [False, True])
+def test_a_dead_run_holds_nothing_whatever_it_leaves_behind(folder: Path, orphan: bool) -> None:
+    waits = ["sh", "-c", "sleep 600 & echo $!; read forever"] if orphan else WAIT
+    with start(folder, *waits) as first:
+        assert first.stdout is not None
+        left = first.stdout.readline()
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        try:
+            with held("me"):
+                assert f"process {os.getpid()} since" in (folder / ".running").read_text()
+        finally:
+            if orphan:
+                os.kill(int(left), signal.SIGTERM)
+
+
+def test_the_flow_holds_it_from_before_the_first_write_to_the_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = []
+
+    def another(*_: object) -> dict[str, list[str]]:
+        second = start(folder, "true")
+        second.communicate()
+        refused.append(second.returncode)
+        return {}
+
+    for name in ("set_params", "upstream_of", "publish"):
+        monkeypatch.setattr(pipeline, name, another)
+    pipeline.pipeline.fn(["train.seed=2"])
+    assert refused == [2, 2, 2]
+
+
+def test_make_repro_takes_the_lock() -> None:
+    told = subprocess.run(
+        ["make", "-n", "repro"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.splitlines()[-1] == "python -m flows.lock dvc repro"
