@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 
 from gamengen.errors import InputError
@@ -38,6 +38,11 @@ def start() -> Accelerator:
     # bfloat16 is our own autocast: Accelerate's sets XLA_USE_BF16. Unless told of a CPU, several
     # processes without a GPU would each believe to be the only one.
     return Accelerator(mixed_precision="no", cpu=not (on_xla() or torch.cuda.is_available()))
+
+
+def processes() -> int:
+    """How many processes share the work, once each has started."""
+    return PartialState().num_processes
 
 
 def stop() -> None:
@@ -102,10 +107,10 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16")
 
 
-def average(value: Tensor, accelerator: Accelerator) -> float:
-    """Mean over processes of a scalar, as a Python number: the one place a loss is read."""
+def average(value: Tensor, accelerator: Accelerator) -> Tensor:
+    """Mean over processes, on the CPU: the one place where losses are read."""
     # By way of the CPU: float() of a tensor on XLA falls back to an uncompiled kernel.
-    return float(accelerator.reduce(value.detach(), "mean").cpu())
+    return accelerator.reduce(value.detach(), "mean").cpu()
 
 
 def generator(*seeds: int) -> torch.Generator:

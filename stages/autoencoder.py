@@ -115,11 +115,12 @@ def fit(
             pixels = F.l1_loss(y, x) + F.mse_loss(y, x)
             loss = pixels + distances["lpips"]
             accelerator.backward(loss)
-            accelerator.clip_grad_norm_(model.parameters(), params.optimizer.clip)
+            norm = accelerator.clip_grad_norm_(model.parameters(), params.optimizer.clip)
             optimizer.step()
             optimizer.zero_grad()
             device.sync()
-            train.done(step, {"loss": loss, "pixels": pixels, **distances})
+            told = {"loss": loss, "pixels": pixels, **distances, "gradient_norm": norm}
+            train.done(step, told)
     accelerator.print(f"waited for data {loader.waiting_share:.1%} of the time")
     return net, train
 

@@ -75,11 +75,11 @@ def main(
             mse = F.mse_loss(y, x)
             loss = mse + distances["lpips"]
             accelerator.backward(loss)
-            accelerator.clip_grad_norm_(model.parameters(), params.optimizer.clip)
+            norm = accelerator.clip_grad_norm_(model.parameters(), params.optimizer.clip)
             optimizer.step()
             optimizer.zero_grad()
             device.sync()
-            train.done(step, {"loss": loss, "mse": mse, **distances})
+            train.done(step, {"loss": loss, "mse": mse, **distances, "gradient_norm": norm})
 
     with artifact.whole(decoder_path, accelerator) as folder:
         if accelerator.is_main_process:

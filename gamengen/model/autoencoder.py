@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from jaxtyping import Float
-from pydantic import BaseModel
+from pydantic import BaseModel, FiniteFloat
 from torch import Tensor, nn
 
-from gamengen.checkpoint import save_model
+from gamengen.checkpoint import load_model, save_model
+from gamengen.checksums import require_sound
 from gamengen.episodes import GameFacts
 from gamengen.errors import InputError
 from gamengen.model.small_autoencoder import SmallAutoencoder
@@ -25,8 +26,8 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
     width: int
     downsampling: int
     latent_channels: int
-    latent_mean: list[float]  # per latent channel, over the training frames
-    latent_std: list[float]
+    latent_mean: list[FiniteFloat]  # per latent channel, over the training frames
+    latent_std: list[FiniteFloat]
     encoder: str  # sha256 of the encoder's weights: which latents this decoder reads
 
     @property
@@ -96,15 +97,16 @@ class Autoencoder(nn.Module):
         """Read what ``save`` wrote. Raises InputError naming the file that is missing or wrong."""
         facts = read_facts(folder)
         kinds = {"small": SmallAutoencoder, "stable-diffusion": AutoencoderKL}
-        net = kinds[facts.kind].from_pretrained(folder, low_cpu_mem_usage=False)
+        net = load_model(kinds[facts.kind], folder, "autoencoder")
         return cls(net.to(memory_format=torch.channels_last), facts).eval()
 
 
 def read_facts(folder: Path) -> Facts:
     """The facts of a saved autoencoder, without its weights."""
     path = folder / "autoencoder.json"
+    require_sound(folder, "autoencoder")
     try:
-        return Facts.model_validate_json(path.read_text())
+        return Facts.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise InputError(
             f"{path}: missing, so {folder} is no autoencoder; make it with: dvc repro autoencoder"

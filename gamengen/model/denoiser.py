@@ -12,6 +12,7 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from gamengen.checkpoint import load_model
 from gamengen.episodes import GameFacts
 from gamengen.errors import InputError
 from gamengen.latents import Latents
@@ -249,13 +250,8 @@ def warm_start(denoiser: Denoiser, source: Path) -> None:
 
 
 def load_denoiser(folder: Path) -> Denoiser:
-    """Read a saved denoiser. Raises InputError when the folder holds none."""
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder}/config.json: missing; make it with: dvc repro train")
-    try:
-        return Denoiser.from_pretrained(folder, low_cpu_mem_usage=False).eval()
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{folder}: not a denoiser: {error}") from error
+    """Read a saved denoiser. Raises InputError when the folder holds none, or a damaged one."""
+    return load_model(Denoiser, folder, "train").eval()
 
 
 def require_match(denoiser: Denoiser, folder: Path, latents: Latents) -> None:
