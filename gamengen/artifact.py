@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -82,6 +83,11 @@ def whole(out: Path, accelerator: Accelerator) -> Iterator[Path]:
         for folder in (out.parent / ".resume").glob(f"{out.name}-{'?' * KEY}"):
             shutil.rmtree(folder, ignore_errors=True)
     device.wait(accelerator)
+
+
+def link(store: Path, folder: Path) -> None:
+    """Put a checkpoint's store into an output as links: should this be cut off, both have it."""
+    shutil.copytree(store, folder / store.name, copy_function=os.link)
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:

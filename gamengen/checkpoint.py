@@ -84,7 +84,7 @@ def load_model(kind: type[Model], folder: Path, stage: str) -> Model:
     for name in ("config.json", WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(f"{folder / name}: missing; make it with: dvc repro {stage}")
-    require_sound(folder, stage)
+    require_sound(folder, f"dvc repro {stage}")
     try:
         model, told = kind.from_pretrained(
             folder, low_cpu_mem_usage=False, output_loading_info=True, use_safetensors=True
@@ -100,9 +100,7 @@ def load_model(kind: type[Model], folder: Path, stage: str) -> Model:
 
 def tensors(parts: Mapping[str, Part]) -> dict[str, Tensor]:
     """Every tensor that a checkpoint of these parts holds, on the CPU."""
-    return {
-        name: value.detach().cpu() for name, value in _flat(parts) if isinstance(value, Tensor)
-    }
+    return {name: value.detach().cpu() for name, value in _flat(parts) if isinstance(value, Tensor)}
 
 
 def not_finite(state: Mapping[str, Tensor]) -> list[str]:
@@ -114,8 +112,7 @@ def require_finite(state: Mapping[str, Tensor], where: str) -> None:
     """Raise InputError, naming where and what, unless every number is finite."""
     if found := not_finite(state):
         raise InputError(
-            f"{where}: {len(found)} of {len(state)} tensors are not finite, the first is "
-            f"{found[0]}"
+            f"{where}: {len(found)} of {len(state)} tensors are not finite, the first is {found[0]}"
         )
 
 
@@ -125,7 +122,7 @@ def _digest(state: Mapping[str, Tensor], told: Mapping[str, str]) -> str:
     for name in sorted(state):
         value = state[name]
         digest.update(f"{name} {value.dtype} {[*value.shape]}".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

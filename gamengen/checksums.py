@@ -23,13 +23,13 @@ def seal(folder: Path) -> None:
     os.replace(beside, folder / SUMS)
 
 
-def require_sound(folder: Path, stage: str) -> None:
-    """Raise InputError unless every listed file is as it was when ``stage`` had finished them.
+def require_sound(folder: Path, remedy: str) -> None:
+    """Raise InputError unless every listed file is as it was when the folder was finished.
 
     A folder without a list, as of weights from before there was one, is taken as it is.
     """
     path = folder / SUMS
-    remedy = f"delete {folder} and make it again with: dvc repro {stage}"
+    remedy = f"delete {folder} and make it again with: {remedy}"
     try:
         lines = path.read_text().splitlines()
     except FileNotFoundError:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from gamengen.checkpoint import save_model
+from gamengen.checksums import seal
 from gamengen.episodes import Episodes
 from gamengen.errors import InputError
 from gamengen.model.autoencoder import Autoencoder, require_same_encoder
@@ -80,6 +81,8 @@ def keep(data: Path, folder: Path, student: bool) -> None:
     save_model(weights.teacher.half(), folder / "denoiser")
     if student:
         save_model(weights.student.half(), folder / "student")
+    for name in ("decoder", "denoiser", *(["student"] if student else [])):
+        seal(folder / name)
 
 
 if __name__ == "__main__":

@@ -120,9 +120,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
                     alpha_bars,
                 )
             accelerator.backward(fake_loss)
-            fake_norm = accelerator.clip_grad_norm_(
-                fake_model.parameters(), params.fake_score.clip
-            )
+            fake_norm = accelerator.clip_grad_norm_(fake_model.parameters(), params.fake_score.clip)
             fake_optimizer.step()
             fake_optimizer.zero_grad()
             device.sync()

@@ -104,7 +104,7 @@ class Autoencoder(nn.Module):
 def read_facts(folder: Path) -> Facts:
     """The facts of a saved autoencoder, without its weights."""
     path = folder / "autoencoder.json"
-    require_sound(folder, "autoencoder")
+    require_sound(folder, "dvc repro autoencoder")
     try:
         return Facts.model_validate_json(path.read_bytes())
     except FileNotFoundError:
