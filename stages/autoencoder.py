@@ -128,11 +128,12 @@ def fit(
             pixels = F.l1_loss(y, x) + F.mse_loss(y, x)
             loss = pixels + distances["lpips"]
             accelerator.backward(loss)
-            device.clip_gradients(optimizer, params.optimizer.clip, accelerator)
+            norm = device.clip_gradients(optimizer, params.optimizer.clip, accelerator)
             optimizer.step()
             optimizer.zero_grad()
             device.sync()
-            train.done(step, {"loss": loss, "pixels": pixels, **distances})
+            told = {"loss": loss, "pixels": pixels, **distances, "gradient_norm": norm}
+            train.done(step, told)
     accelerator.print(f"waited for data {loader.waiting_share:.1%} of the time")
     return net, train
 
@@ -179,6 +180,11 @@ def measure(
         pictures = torch.from_numpy(episodes.batch(places[begin : begin + 16]))
         latents.append(raw.encode(to_float(pictures).to(accelerator.device)).cpu())
     per_channel = torch.cat(latents).transpose(0, 1).flatten(1).double()
+    if not per_channel.isfinite().all():
+        raise InputError(
+            "the trained encoder makes latents that are not finite; params.yaml: lower "
+            f"autoencoder.optimizer.learning_rate.peak ({params.optimizer.learning_rate.peak:g})"
+        )
     scale = {
         "latent_mean": per_channel.mean(1).tolist(),
         "latent_std": per_channel.std(1).clamp_min(1e-6).tolist(),

@@ -1,7 +1,5 @@
 """Stage 1: train an agent on Doom, and keep every frame it sees on the way (§3.1, A.5)."""
 
-import os
-import shutil
 import time
 from functools import partial
 from math import ceil
@@ -18,11 +16,11 @@ from stable_baselines3.common.vec_env import VecEnv
 from gamengen.collection.agent import AgentSettings, Choose, new_agent, play, saved_agent, train
 from gamengen.collection.collection import Collection, last_state, split, write_rewards
 from gamengen.collection.recording import Policy, Rules, Writer, start_games
-from gamengen.data.episodes import Entry, Index, write_index
+from gamengen.data.episodes import Entry, EpisodeWriter, Index, write_index
 from gamengen.game.doom import Game, Resolution, Supersampling, config_path, game_facts
 from gamengen.game.facts import GameFacts
 from gamengen.runtime import device
-from gamengen.runtime.artifact import require_space, resume_folder, whole
+from gamengen.runtime.artifact import link, require_space, resume_folder, whole
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.stage import StageParams, run
 
@@ -94,6 +92,8 @@ def main(params: Params, episodes: Path) -> None:
     with Collection(own, params.games, frames, every, quiet=rank > 0) as collection:
         if collection.saved is not None:
             accelerator.print(f"resumed at frame {collection.frames} of {frames}")
+        for told, progress in zip(writers, collection.state.games, strict=True):
+            EpisodeWriter(own / told.store, facts, progress.rows)  # tells now if it is damaged
         policy: Policy = "training" if params.policy == "agent" else "random"
         games = start_games(facts, params.rules, writers, policy, collection.state.games)
         try:
@@ -185,8 +185,7 @@ def publish(
     for own in (resume / f"{rank}-of-{processes}" for rank in range(processes)):
         states.append(last_state(own))
         for store in own.glob("*.zarr"):
-            # Links: should this be cut off here, the checkpoint still has its stores.
-            shutil.copytree(store, folder / store.name, copy_function=os.link)
+            link(store, folder)
     entries = [entry for state in states for game in state.games for entry in game.entries]
     if len(entries) < 2:
         raise InputError(

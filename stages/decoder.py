@@ -78,11 +78,11 @@ def main(
             mse = F.mse_loss(y, x)
             loss = mse + distances["lpips"]
             accelerator.backward(loss)
-            device.clip_gradients(optimizer, params.optimizer.clip, accelerator)
+            norm = device.clip_gradients(optimizer, params.optimizer.clip, accelerator)
             optimizer.step()
             optimizer.zero_grad()
             device.sync()
-            train.done(step, {"loss": loss, "mse": mse, **distances})
+            train.done(step, {"loss": loss, "mse": mse, **distances, "gradient_norm": norm})
 
     with artifact.whole(decoder_path, accelerator) as folder:
         if accelerator.is_main_process:

@@ -110,7 +110,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
                 )
             student_loss = matching_loss(sample, gradient)
             accelerator.backward(student_loss)
-            device.clip_gradients(student_optimizer, params.generator.clip, accelerator)
+            norm = device.clip_gradients(student_optimizer, params.generator.clip, accelerator)
             student_optimizer.step()
             student_optimizer.zero_grad()
             ema.update(student, step)
@@ -125,13 +125,14 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
                     alpha_bars,
                 )
             accelerator.backward(fake_loss)
-            device.clip_gradients(fake_optimizer, params.fake_score.clip, accelerator)
+            fake_norm = device.clip_gradients(fake_optimizer, params.fake_score.clip, accelerator)
             fake_optimizer.step()
             fake_optimizer.zero_grad()
             device.sync()
             real = diffusion.to_residual(window.target, noisy, teacher.residual_std)
             error = (sample.detach() - real).square().mean()
-            train.done(step, {"loss": fake_loss, "gradient": gradient.abs().mean(), "x0": error})
+            told = {"loss": fake_loss, "gradient": gradient.abs().mean(), "x0": error}
+            train.done(step, told | {"gradient_norm": norm, "fake_gradient_norm": fake_norm})
 
     ema.copy_to(student)
     with artifact.whole(student_path, accelerator) as folder:

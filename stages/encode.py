@@ -1,6 +1,5 @@
 """Stage 3: every frame to a half-precision latent in Zarr, each process its own store."""
 
-import json
 import time
 from itertools import accumulate
 from pathlib import Path
@@ -14,6 +13,7 @@ from gamengen.data.episodes import Entry, Episodes, write_index
 from gamengen.data.latents import ROWS_PER_SHARD, LatentIndex, LatentWriter, change_std
 from gamengen.model.autoencoder import Autoencoder, to_float
 from gamengen.runtime import artifact, device
+from gamengen.runtime.errors import InputError
 from gamengen.runtime.settings import Size
 from gamengen.runtime.stage import StageParams, run
 
@@ -46,8 +46,7 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path, latents_pa
 
     store = resume / store_name(accelerator.process_index)
     writer = LatentWriter(store, rows, shape)
-    progress = store.with_suffix(".json")
-    done = json.loads(progress.read_text())["rows"] if progress.exists() else 0
+    done = writer.written // ROWS_PER_SHARD * ROWS_PER_SHARD if writer.written < rows else rows
     begin = time.perf_counter()
     quiet = not accelerator.is_main_process
     with tqdm(total=rows, initial=done, unit="frame", disable=quiet, mininterval=5) as bar:
@@ -59,13 +58,13 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path, latents_pa
                 for at in range(low, high, params.batch_size):
                     frames = episodes.frames(entry, at, min(at + params.batch_size, high))
                     latents.append(encode(autoencoder, frames, params, accelerator.device))
+                    require_finite(latents[-1], entry, at, autoencoder_path)
                     bar.update(len(frames))
             writer.write(first, np.concatenate(latents), np.concatenate(actions))
-            progress.write_text(json.dumps({"rows": last}))
     seconds = time.perf_counter() - begin
 
     with artifact.whole(latents_path, accelerator) as folder:
-        store.rename(folder / store.name)
+        artifact.link(store, folder)
         device.wait(accelerator)
         if accelerator.is_main_process:
             entries = [
@@ -116,6 +115,17 @@ def encode(
         latents = autoencoder.encode(to_float(torch.from_numpy(filled)).to(where))
     device.sync()
     return latents[: len(frames)].cpu().half().numpy()
+
+
+def require_finite(latents: np.ndarray, entry: Entry, first: int, autoencoder: Path) -> None:
+    """Raise InputError, naming the frame, where a latent is infinite or NaN in half precision."""
+    wrong = np.flatnonzero(~np.isfinite(latents).all((1, 2, 3)))
+    if len(wrong):
+        raise InputError(
+            f"{autoencoder}: makes a latent that is not finite of episode {entry.id}, frame "
+            f"{first + wrong[0]}; set encode.precision: fp32 in params.yaml, or train another: "
+            "dvc repro autoencoder"
+        )
 
 
 def cli() -> None:

@@ -152,12 +152,12 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
                     for loss in objective.window_losses(model, denoiser, *rows, targets):
                         accelerator.backward(loss * part)
                         total += loss.detach() * part
-            device.clip_gradients(optimizer, params.optimizer.clip, accelerator)
+            norm = device.clip_gradients(optimizer, params.optimizer.clip, accelerator)
             optimizer.step()
             optimizer.zero_grad()
             ema.update(denoiser, step)
             device.sync()
-            train.done(step, {"loss": total})
+            train.done(step, {"loss": total, "gradient_norm": norm})
 
     ema.copy_to(denoiser)
     with artifact.whole(denoiser_path, accelerator) as folder:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from gamengen.collection.recording import Progress
 from gamengen.data.episodes import Entry
+from gamengen.runtime.checksums import require_sound, seal
 from gamengen.runtime.interrupt import Interrupt
 
 
@@ -49,7 +50,7 @@ class Collection:
         self.saved = latest(folder)
         self.state = State(games=[Progress() for _ in range(games)])
         if self.saved is not None:
-            self.state = State.model_validate_json((self.saved / "state.json").read_text())
+            self.state = last_state(folder)
         self.steps, self.frames = self.state.steps, self.state.frames
         self.rewards = [*self.state.rewards]
         self.first_frames, self.pauses = self.frames, 0
@@ -134,6 +135,7 @@ class Collection:
         )
         if agent is not None:
             agent.save(partial / "agent.zip")
+        seal(partial)
         number = 1 + (int(self.saved.name.split("-")[1]) if self.saved else 0)
         older, self.saved = self.saved, self.folder / f"checkpoint-{number}"
         os.replace(partial, self.saved)
@@ -148,9 +150,10 @@ def latest(folder: Path) -> Path | None:
 
 
 def last_state(folder: Path) -> State:
-    """What the newest checkpoint of a process says."""
+    """What the newest checkpoint of a process says. Raises InputError when it is damaged."""
     saved = latest(folder)
     assert saved is not None, f"{folder}: no checkpoint"
+    require_sound(saved, "dvc repro collect")
     return State.model_validate_json((saved / "state.json").read_text())
 
 

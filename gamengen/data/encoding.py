@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, FiniteFloat
 
 from gamengen.game.facts import GameFacts
+from gamengen.runtime.checksums import require_sound
 from gamengen.runtime.errors import InputError
 
 
@@ -17,8 +18,8 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
     width: int
     downsampling: int
     latent_channels: int
-    latent_mean: list[float]  # per latent channel, over the training frames
-    latent_std: list[float]
+    latent_mean: list[FiniteFloat]  # per latent channel, over the training frames
+    latent_std: list[FiniteFloat]
     encoder: str  # sha256 of the encoder's weights: which latents this decoder reads
 
     @property
@@ -37,8 +38,9 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
 def read_facts(folder: Path) -> Facts:
     """The facts of a saved autoencoder, without its weights."""
     path = folder / "autoencoder.json"
+    require_sound(folder, "dvc repro autoencoder")
     try:
-        return Facts.model_validate_json(path.read_text())
+        return Facts.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise InputError(
             f"{path}: missing, so {folder} is no autoencoder; make it with: dvc repro autoencoder"

@@ -3,20 +3,20 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-import zarr
 from jaxtyping import Float32, Int32, UInt8
 from pydantic import BaseModel, ValidationError
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 
+from gamengen.data.columns import damage_told, open_column, read_rows, require_written
 from gamengen.game.engine import History
 from gamengen.game.facts import GameFacts
 from gamengen.runtime import device
+from gamengen.runtime.checksums import SUMS, require_sound
 from gamengen.runtime.errors import InputError
 
 Split = Literal["train", "heldout"]
@@ -44,6 +44,19 @@ class Index(BaseModel, frozen=True, extra="forbid"):
 
     game: GameFacts
     entries: list[Entry]
+
+    @property
+    def columns(self) -> list[str]:
+        """The arrays that every store has."""
+        return ["frames", "actions", "rewards", *(f"variables/{n}" for n in self.game.variables)]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many rows of each store belong to an episode."""
+        ends: dict[str, int] = {}
+        for entry in self.entries:
+            ends[entry.store] = max(ends.get(entry.store, 0), entry.start + entry.length)
+        return ends
 
 
 @dataclass(frozen=True)
@@ -75,18 +88,26 @@ class EpisodeWriter:
         self.path, self.game = path, game
         self.waiting: list[dict[str, np.ndarray]] = []
         self.rows = rows
-        group = zarr.open_group(path, mode="a")
+        remedy = f"delete {path.parent} to collect again"
         self.columns: dict[str, Any] = {}
         for name, (shape, kind) in self._kinds().items():
-            if name not in group:
-                _create(group, name, shape, kind)
-            column = self.columns[name] = group[name]
-            if column.shape[0] < rows:
-                raise InputError(
-                    f"{path}/{name}: holds {column.shape[0]} rows, its checkpoint says "
-                    f"{rows}: truncated; delete {path.parent} to collect again"
-                )
-            column.resize((rows, *shape))
+            frames = name == "frames"
+            self.columns[name] = open_column(
+                path,
+                name,
+                remedy,
+                shape=(0, *shape),
+                chunks=(FRAMES_PER_CHUNK if frames else NUMBERS_PER_CHUNK, *shape),
+                shards=(ROWS_PER_SHARD, *shape) if frames else None,
+                dtype=kind,
+                compressors=[BloscCodec(cname="lz4", clevel=1), Crc32cCodec()]
+                if frames
+                else Crc32cCodec(),
+            )
+            require_written(path, name, rows, remedy)
+            with damage_told(path / name, remedy):  # appending reads the chunk of the last row
+                _ = self.columns[name][max(0, rows - 1) : rows]
+            self.columns[name].resize((rows, *shape))
 
     def append(self, episode: Episode) -> int:
         """Add an episode; returns the row at which it starts."""
@@ -133,18 +154,6 @@ class EpisodeWriter:
         return kinds | {f"variables/{name}": ((), "float32") for name in game.variables}
 
 
-def _create(group: zarr.Group, name: str, shape: tuple[int, ...], kind: str) -> None:
-    frames = name == "frames"
-    group.create_array(
-        name,
-        shape=(0, *shape),
-        chunks=(FRAMES_PER_CHUNK if frames else NUMBERS_PER_CHUNK, *shape),
-        shards=(ROWS_PER_SHARD, *shape) if frames else None,
-        dtype=kind,
-        compressors=BloscCodec(cname="lz4", clevel=1) if frames else None,
-    )
-
-
 class Episodes:
     """Reads a folder of episode stores by its index."""
 
@@ -189,7 +198,8 @@ class Episodes:
         end = entry.length if end is None else end
         if not 0 <= begin <= end <= entry.length:
             raise IndexError(f"rows [{begin}, {end}) of episode {entry.id} of {entry.length}")
-        return open_array(self.folder / entry.store, name)[entry.start + begin : entry.start + end]
+        first, last = entry.start + begin, entry.start + end
+        return read_rows(self.folder / entry.store, name, first, last)
 
 
 def recorded_history(episodes: Episodes, entry: Entry, frame: int, length: int) -> History:
@@ -200,12 +210,6 @@ def recorded_history(episodes: Episodes, entry: Entry, frame: int, length: int) 
         actions=episodes.actions(entry)[:frame],
         frames=episodes.frames(entry, begin, frame + 1),
     )
-
-
-@cache
-def open_array(store: Path, name: str) -> Any:
-    """One column of a store, opened once in a process."""
-    return zarr.open_group(store, mode="r")[name]
 
 
 class Frames:
@@ -230,22 +234,23 @@ class Frames:
         return [self.locate(index) for index in indices]
 
 
-IndexKind = TypeVar("IndexKind", bound=BaseModel)
+IndexKind = TypeVar("IndexKind", bound=Index)
 
 
 def read_index(folder: Path, kind: type[IndexKind], remedy: str) -> IndexKind:
     """The ``index.json`` of a folder, checked against the files beside it.
 
-    Raises InputError when it is missing or damaged, or a file is missing or truncated (Zarr
-    itself would read a missing chunk as zeros), each with the command that makes it again.
+    Raises InputError when it is missing or damaged, a file is missing or truncated, or a row was
+    never written, each with the command that makes it again.
     """
     path = folder / "index.json"
+    if not path.is_file():
+        raise InputError(f"{path}: missing; make it with: {remedy}")
+    require_sound(folder, remedy)
     try:
-        told = json.loads(path.read_text())
+        told = json.loads(path.read_bytes())
         index = kind.model_validate(told["index"])
         files: dict[str, int] = told["files"]
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing; make it with: {remedy}") from None
     except (ValidationError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged ({error}); make it again with: {remedy}") from None
     for name, size in files.items():
@@ -256,15 +261,26 @@ def read_index(folder: Path, kind: type[IndexKind], remedy: str) -> IndexKind:
                 f"{file}: truncated: {found} bytes, {path.name} says {size}; "
                 f"make it again with: {remedy}"
             )
+    _require_whole(folder, index, f"make it again with: {remedy}")
     return index
 
 
-def write_index(folder: Path, index: BaseModel) -> None:
-    """Write ``index.json``, last of all: a folder without one is unfinished."""
+def write_index(folder: Path, index: Index) -> None:
+    """Write ``index.json``, last of all: a folder without one is unfinished.
+
+    Raises InputError when a row of an episode was never written.
+    """
+    _require_whole(folder, index, "start again")
     files = {
         str(file.relative_to(folder)): file.stat().st_size
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name != "index.json"
+        if file.is_file() and file.name not in ("index.json", SUMS)
     }
     told = {"index": json.loads(index.model_dump_json()), "files": files}
     (folder / "index.json").write_text(json.dumps(told, indent=1) + "\n")
+
+
+def _require_whole(folder: Path, index: Index, remedy: str) -> None:
+    for store, rows in index.rows.items():
+        for name in index.columns:
+            require_written(folder / store, name, rows, remedy)

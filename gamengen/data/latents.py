@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import zarr
 from jaxtyping import Float, Float16, Int32, Int64
-from pydantic import BaseModel
+from pydantic import FiniteFloat
 from torch import Tensor
+from zarr.codecs import Crc32cCodec
 
+from gamengen.data.columns import open_column, read_rows, written
 from gamengen.data.encoding import Facts
-from gamengen.data.episodes import Entry, Split, open_array, read_index
-from gamengen.game.facts import GameFacts
+from gamengen.data.episodes import Entry, Index, Split, read_index
 from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
 
@@ -23,13 +23,15 @@ ROWS_PER_SHARD = 4096
 CHUNKS_KEPT = 4096  # 2.7 GB at Stable Diffusion's latent size
 
 
-class LatentIndex(BaseModel, frozen=True, extra="forbid"):
+class LatentIndex(Index, frozen=True, extra="forbid"):
     """The content of ``index.json``: whose latents these are, of which game."""
 
-    game: GameFacts
     autoencoder: Facts
-    entries: list[Entry]
-    change_std: float  # root mean square of a training latent's change from frame to frame
+    change_std: FiniteFloat  # root mean square of a training latent's change from frame to frame
+
+    @property
+    def columns(self) -> list[str]:
+        return ["latents", "actions"]
 
 
 class LatentWriter:
@@ -39,18 +41,29 @@ class LatentWriter:
     """
 
     def __init__(self, path: Path, rows: int, shape: tuple[int, int, int]) -> None:
-        group = zarr.open_group(path, mode="a")
+        self.path, self.rows = path, rows
+        self.remedy = f"delete {path.parent} to encode again"
         self.latents, self.actions = (
-            group.require_array(
+            open_column(
+                path,
                 name,
+                self.remedy,
                 shape=(rows, *inner),
                 chunks=(ROWS_PER_CHUNK, *inner),
                 shards=(ROWS_PER_SHARD, *inner),
                 dtype=kind,
-                compressors=None,
+                compressors=Crc32cCodec(),
             )
             for name, inner, kind in (("latents", shape, "float16"), ("actions", (), "int32"))
         )
+        for column in (self.latents, self.actions):
+            column.resize((rows, *column.shape[1:]))
+
+    @property
+    def written(self) -> int:
+        """How many rows, from the first on, an earlier run has written."""
+        names = ("latents", "actions")
+        return min(written(self.path, name, self.rows, self.remedy) for name in names)
 
     def write(
         self, row: int, latents: Float16[np.ndarray, "n c h w"], actions: Int32[np.ndarray, " n"]
@@ -110,7 +123,7 @@ def change_std(folder: Path, entries: Iterable[Entry], pairs: int = 1024) -> flo
     rows = [(entry.store, entry.start + i) for entry in train for i in range(1, entry.length)]
     squares = []
     for store, row in rows[:: max(1, len(rows) // pairs)]:
-        before, after = open_array(folder / store, "latents")[row - 1 : row + 1].astype(np.float64)
+        before, after = read_rows(folder / store, "latents", row - 1, row + 1).astype(np.float64)
         squares.append(np.square(after - before).mean())
     if not squares or np.mean(squares) == 0:
         raise InputError(f"{folder}: no training frame differs from the one before it")
@@ -121,7 +134,7 @@ def change_std(folder: Path, entries: Iterable[Entry], pairs: int = 1024) -> flo
 def read_chunk(store: Path, chunk: int) -> Float16[np.ndarray, "n c h w"]:
     """One chunk of latents, kept: reading a window through Zarr costs more than training on it."""
     first = chunk * ROWS_PER_CHUNK
-    rows: np.ndarray = open_array(store, "latents")[first : first + ROWS_PER_CHUNK]
+    rows: np.ndarray = read_rows(store, "latents", first, first + ROWS_PER_CHUNK)
     rows.flags.writeable = False
     return rows
 
@@ -129,7 +142,7 @@ def read_chunk(store: Path, chunk: int) -> Float16[np.ndarray, "n c h w"]:
 @cache
 def read_actions(store: Path) -> Int32[np.ndarray, " n"]:
     """All actions of a store."""
-    actions: np.ndarray = open_array(store, "actions")[:]
+    actions: np.ndarray = read_rows(store, "actions", 0, None)
     actions.flags.writeable = False
     return actions
 

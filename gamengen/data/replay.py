@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from gamengen.data.episodes import Entry, Episode, Episodes, EpisodeWriter, Index, write_index
 from gamengen.game.doom import Game
 from gamengen.game.facts import GameFacts
+from gamengen.runtime.checksums import seal
 from gamengen.runtime.errors import InputError
 
 CACHE = Path(".cache")
@@ -29,6 +30,13 @@ class Replays(BaseModel, frozen=True, extra="forbid"):
 
     game: GameFacts
     episodes: list[Replay]
+    sha256: str | None = None  # of all the rest; files from before it was written have none
+
+    @property
+    def digest(self) -> str:
+        """What ``sha256`` must be."""
+        rest = self.model_copy(update={"sha256": None})
+        return hashlib.sha256(rest.model_dump_json().encode()).hexdigest()
 
 
 def write_replays(episodes: Episodes, path: Path, count: int, frames: int) -> None:
@@ -41,27 +49,39 @@ def write_replays(episodes: Episodes, path: Path, count: int, frames: int) -> No
         )
         for entry in longest
     ]
-    path.write_text(Replays(game=episodes.game, episodes=kept).model_dump_json() + "\n")
+    replays = Replays(game=episodes.game, episodes=kept)
+    path.write_text(replays.model_copy(update={"sha256": replays.digest}).model_dump_json() + "\n")
 
 
-def play_again(path: Path, cache: Path = CACHE) -> Path:
-    """A folder of episodes played from ``replays.json``; made once and kept in ``cache``.
-
-    Raises InputError when the file is missing or damaged, or ViZDoom cannot start the game.
-    """
+def read_replays(path: Path) -> Replays:
+    """What ``write_replays`` wrote. Raises InputError when it is missing or damaged."""
     try:
-        text = path.read_bytes()
-        replays = Replays.model_validate_json(text)
+        replays = Replays.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path}: missing; make it with: make repro") from None
     except ValidationError as error:
         raise InputError(f"{path}: damaged: {error}") from None
-    folder = cache / f"episodes-{hashlib.sha256(text).hexdigest()[:16]}"
-    if not folder.is_dir():
+    if replays.sha256 not in (None, replays.digest):
+        raise InputError(f"{path}: damaged: its sha256 is not that of what it holds")
+    return replays
+
+
+def play_again(path: Path, cache: Path = CACHE) -> Path:
+    """A folder of episodes played from ``replays.json``, kept in ``cache`` until it is damaged.
+
+    Raises InputError when the file is missing or damaged, or ViZDoom cannot start the game.
+    """
+    replays = read_replays(path)
+    folder = cache / f"episodes-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    try:
+        Episodes(folder)
+    except InputError:
+        shutil.rmtree(folder, ignore_errors=True)
         partial = folder.with_name(f".partial-{folder.name}")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         write_index(partial, Index(game=replays.game, entries=[*_record(replays, partial)]))
+        seal(partial)
         partial.rename(folder)
     return folder
 

@@ -69,8 +69,18 @@ class Heldout:
 
     @torch.no_grad()
     def show(self, latents: Tensor) -> UInt8[Tensor, "n h w 3"]:
-        """Latents as the 8-bit pictures that a player would see."""
-        return to_uint8(self.autoencoder.decode(latents))
+        """Latents as the 8-bit pictures that a player would see.
+
+        Raises InputError where one is not finite: as a picture that would be black.
+        """
+        pictures = self.autoencoder.decode(latents)
+        for name, values in (("latent", latents), ("decoded frame", pictures)):
+            if not values.isfinite().all().cpu():
+                raise InputError(
+                    f"a {name} is not finite: train with a lower learning_rate.peak, or see which "
+                    f"of denoiser, student and decoder is broken ({self.latents.folder} is not)"
+                )
+        return to_uint8(pictures)
 
 
 def require_same_games(episodes: Episodes, latents: Latents) -> None:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from gamengen.evaluation.heldout import Place
 from gamengen.evaluation.player import Progress
 from gamengen.runtime import device
+from gamengen.runtime.errors import InputError
 
 Table = dict[str, np.ndarray]
 Batch = Sequence[Place]
@@ -70,8 +71,7 @@ def join(tables: Sequence[Table]) -> Table:
 def _gather(folder: Path, job: Job) -> Table:
     tables = []
     for number, batch in enumerate(job.batches):
-        with np.load(_file(folder, job, number)) as file:  # allow_pickle is off
-            tables.append({name: file[name] for name in file.files})
+        tables.append(_load(_file(folder, job, number)))
         found = max(len(column) for column in tables[-1].values())
         if found != len(batch):
             raise RuntimeError(
@@ -85,10 +85,21 @@ def _file(folder: Path, job: Job, number: int) -> Path:
 
 
 def _save(path: Path, table: Table) -> None:
+    for name, column in table.items():
+        if not np.isfinite(column).all():
+            raise InputError(f"{path.stem}: {name} is not finite: which of the models is broken?")
     beside = path.with_suffix(".partial")
     with beside.open("wb") as file:
         np.savez(file, **table)  # type: ignore[arg-type]
     os.replace(beside, path)
+
+
+def _load(path: Path) -> Table:
+    try:
+        with np.load(path) as file:  # allow_pickle is off
+            return {name: file[name] for name in file.files}
+    except Exception as error:  # zipfile raises what the damage leads it to
+        raise InputError(f"{path}: damaged ({error}); delete it to measure it again") from None
 
 
 def under(group: str, table: Table) -> Table:

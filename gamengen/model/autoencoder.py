@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gamengen.data.encoding import Facts, read_facts
 from gamengen.model.small_autoencoder import SmallAutoencoder
-from gamengen.runtime.checkpoint import save_model
+from gamengen.runtime.checkpoint import load_model, save_model
 from gamengen.runtime.errors import InputError
 
 
@@ -69,7 +69,7 @@ class Autoencoder(nn.Module):
         """Read what ``save`` wrote. Raises InputError naming the file that is missing or wrong."""
         facts = read_facts(folder)
         kinds = {"small": SmallAutoencoder, "stable-diffusion": AutoencoderKL}
-        net = kinds[facts.kind].from_pretrained(folder, low_cpu_mem_usage=False)
+        net = load_model(kinds[facts.kind], folder, "autoencoder")
         return cls(net.to(memory_format=torch.channels_last), facts).eval()
 
 

@@ -17,6 +17,7 @@ from gamengen.data.encoding import Facts
 from gamengen.game.facts import GameFacts
 from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling
 from gamengen.model.unet import UNet
+from gamengen.runtime.checkpoint import load_model
 from gamengen.runtime.errors import InputError
 
 
@@ -271,13 +272,8 @@ def shape(weights: Tensor | None) -> tuple[int, ...]:
 
 
 def load_denoiser(folder: Path) -> Denoiser:
-    """Read a saved denoiser. Raises InputError when the folder holds none."""
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder}/config.json: missing; make it with: dvc repro train")
-    try:
-        return Denoiser.from_pretrained(folder, low_cpu_mem_usage=False).eval()
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{folder}: not a denoiser: {error}") from error
+    """Read a saved denoiser. Raises InputError when the folder holds none, or a damaged one."""
+    return load_model(Denoiser, folder, "train").eval()
 
 
 def require_match(

@@ -7,6 +7,7 @@ from gamengen.data.episodes import Episodes
 from gamengen.data.replay import write_replays
 from gamengen.model.weights import load_weights
 from gamengen.runtime.checkpoint import save_model
+from gamengen.runtime.checksums import seal
 
 REPLAYS, REPLAY_FRAMES = 8, 400  # held-out episodes that ship, and how much of each
 
@@ -19,6 +20,8 @@ def keep(data: Path, folder: Path, student: bool) -> None:
     save_model(weights.teacher.half(), folder / "denoiser")
     if student:
         save_model(weights.student.half(), folder / "student")
+    for name in ("decoder", "denoiser", *(["student"] if student else [])):
+        seal(folder / name)
 
 
 if __name__ == "__main__":

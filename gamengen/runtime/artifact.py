@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,10 @@ from accelerate import Accelerator
 from pydantic import BaseModel
 
 from gamengen.runtime import device
+from gamengen.runtime.checksums import seal
 from gamengen.runtime.errors import InputError
+
+KEY = 16  # characters of a resume folder's key
 
 
 def identity(path: Path) -> str:
@@ -27,31 +31,33 @@ def identity(path: Path) -> str:
 
 
 def code_identity() -> str:
-    """Sha256 of the project's own modules that this process has imported."""
+    """Sha256 of the project's own modules that this process has imported.
+
+    The stage is among them, as ``__main__`` or, under a launcher that imports it, by its name.
+    """
     digest = hashlib.sha256()
-    root = Path(__file__).parent.parent
-    for module in sorted(sys.modules):
-        source = getattr(sys.modules[module], "__file__", None)
-        if source and Path(source).is_relative_to(root / "gamengen"):
-            digest.update(Path(source).read_bytes())
-    main = getattr(sys.modules["__main__"], "__file__", None)
-    if main and Path(main).is_relative_to(root / "stages"):
-        digest.update(Path(main).read_bytes())
+    root = Path(__file__).parents[2]
+    sources = {getattr(module, "__file__", None) for module in [*sys.modules.values()]}
+    for source in sorted({Path(source) for source in sources if source}):
+        if any(source.is_relative_to(root / package) for package in ("gamengen", "stages")):
+            digest.update(source.read_bytes())
     return digest.hexdigest()
 
 
 def resume_folder(params: BaseModel, inputs: Sequence[Path], out: Path) -> Path:
     """Where the unfinished work towards ``out`` lives, keyed by everything that it depends on.
 
-    Another value of any parameter, another input or other code means another folder, so that
-    a changed stage never goes on from the checkpoint of an old one.
+    Another value of any parameter, another input, other code or another number of processes,
+    which would share the work in another way, means another folder, so that a changed stage
+    never goes on from the checkpoint of an old one.
     """
     told = {
+        "processes": device.processes(),
         "params": json.loads(params.model_dump_json()),
         "inputs": [identity(path) for path in inputs],
         "code": code_identity(),
     }
-    key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:KEY]
     return out.parent / ".resume" / f"{out.name}-{key}"
 
 
@@ -59,7 +65,7 @@ def resume_folder(params: BaseModel, inputs: Sequence[Path], out: Path) -> Path:
 def whole(out: Path, accelerator: Accelerator) -> Iterator[Path]:
     """A folder beside ``out`` to write into; it becomes ``out`` when the block ends well.
 
-    All processes enter and leave together; the first one renames, and then drops the
+    All processes enter and leave together; the first one seals and renames, and then drops the
     checkpoints that led there.
     """
     partial = out.parent / f".partial-{out.name}"
@@ -70,12 +76,18 @@ def whole(out: Path, accelerator: Accelerator) -> Iterator[Path]:
     yield partial
     device.wait(accelerator)
     if accelerator.is_main_process:
+        seal(partial)
         if out.exists():
             shutil.rmtree(out)
         partial.rename(out)
-        for folder in (out.parent / ".resume").glob(f"{out.name}-*"):
+        for folder in (out.parent / ".resume").glob(f"{out.name}-{'?' * KEY}"):
             shutil.rmtree(folder, ignore_errors=True)
     device.wait(accelerator)
+
+
+def link(store: Path, folder: Path) -> None:
+    """Put a checkpoint's store into an output as links: should this be cut off, both have it."""
+    shutil.copytree(store, folder / store.name, copy_function=os.link)
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:

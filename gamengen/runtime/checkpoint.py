@@ -1,9 +1,11 @@
 """Save and resume, the same on every back end: tensors on the CPU, safetensors, rename."""
 
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from diffusers import ModelMixin
@@ -12,60 +14,126 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from gamengen.runtime.checksums import require_sound
 from gamengen.runtime.errors import InputError
 
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 Part = nn.Module | Optimizer | dict[str, Tensor]
+Model = TypeVar("Model", bound=ModelMixin)
 
 
-def save(path: Path, step: int, parts: Mapping[str, Part]) -> None:
-    """Write modules, optimizers and dictionaries of tensors as they are after ``step`` steps."""
-    tensors: dict[str, Tensor] = {}
-    scalars: dict[str, object] = {}
-    for name, part in parts.items():
-        for key, value in _flatten(part).items():
-            if isinstance(value, Tensor):
-                tensors[f"{name}/{key}"] = value.detach().cpu().contiguous().clone()
-            else:
-                scalars[f"{name}/{key}"] = value
+def save(path: Path, step: int, parts: Mapping[str, Part], notes: str = "") -> None:
+    """Write modules, optimizers and dictionaries of tensors as they are after ``step`` steps.
+
+    Raises InputError, and leaves what was saved before, where a number is not finite.
+    """
+    state = {name: value.contiguous().clone() for name, value in tensors(parts).items()}
+    require_finite(state, f"{path}, step {step}")
+    scalars = {name: value for name, value in _flat(parts) if not isinstance(value, Tensor)}
+    metadata = {"step": str(step), "scalars": json.dumps(scalars), "notes": notes}
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".partial")
-    save_file(tensors, beside, {"step": str(step), "scalars": json.dumps(scalars)})
+    save_file(state, beside, metadata | {"sha256": _digest(state, metadata)})
     os.replace(beside, path)
 
 
-def load(path: Path, parts: Mapping[str, Part]) -> int:
-    """Put back what ``save`` wrote, in place, and return its step; 0 where there is no file.
+def load(path: Path, parts: Mapping[str, Part]) -> tuple[int, str]:
+    """Put back what ``save`` wrote, in place; its step and notes, 0 and none without a file.
 
     Raises InputError when the file is damaged or holds other parts than asked for.
     """
     if not path.exists():
-        return 0
+        return 0, ""
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata()
+            metadata = file.metadata() or {}
             names = list(file.keys())
-            values: dict[str, object] = {name: file.get_tensor(name) for name in names}
-    except SafetensorError as error:
+            state = {name: file.get_tensor(name) for name in names}
+        if metadata.pop("sha256", None) != _digest(state, metadata):
+            raise ValueError("its SHA-256 is another")
+    except (SafetensorError, ValueError) as error:
         raise InputError(
             f"{path}: damaged checkpoint ({error}); delete it to start again"
         ) from error
-    values |= json.loads(metadata["scalars"])
+    values: dict[str, object] = {**state, **json.loads(metadata["scalars"])}
     for name, part in parts.items():
         own = {k.removeprefix(f"{name}/"): v for k, v in values.items() if k.startswith(f"{name}/")}
         _restore(part, own, f"{path}, part {name}")
-    return int(metadata["step"])
+    return int(metadata["step"]), metadata["notes"]
 
 
 def save_model(model: ModelMixin, folder: Path) -> None:
     """Write a diffusers folder (config.json and safetensors) from any back end.
 
-    ``save_pretrained`` itself fails where weights live on XLA.
+    ``save_pretrained`` itself fails where weights live on XLA. Raises InputError, and leaves the
+    folder as it was, where a weight is not finite.
     """
     state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
+    require_finite(state, str(folder))
     model.save_config(folder)
-    path = folder / "diffusion_pytorch_model.safetensors"
+    path = folder / WEIGHTS
     save_file(state, path.with_suffix(".partial"), {"format": "pt"})
     path.with_suffix(".partial").replace(path)
+
+
+def load_model(kind: type[Model], folder: Path, stage: str) -> Model:
+    """Read what ``save_model`` wrote; ``stage`` made it.
+
+    Raises InputError when a file is missing or damaged, or holds another network's weights.
+    """
+    for name in ("config.json", WEIGHTS):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name}: missing; make it with: dvc repro {stage}")
+    require_sound(folder, f"dvc repro {stage}")
+    try:
+        model, told = kind.from_pretrained(
+            folder, low_cpu_mem_usage=False, output_loading_info=True, use_safetensors=True
+        )
+    except Exception as error:  # a damaged config leads anywhere
+        raise InputError(f"{folder}: not a {kind.__name__}: {error}") from error
+    # diffusers would begin with random numbers where the file has none.
+    if wrong := [name for names in told.values() for name in names]:
+        raise InputError(f"{folder / WEIGHTS}: of another network than config.json: {wrong[:3]}")
+    require_finite(model.state_dict(), str(folder / WEIGHTS))
+    return model
+
+
+def tensors(parts: Mapping[str, Part]) -> dict[str, Tensor]:
+    """Every tensor that a checkpoint of these parts holds, on the CPU."""
+    return {name: value.detach().cpu() for name, value in _flat(parts) if isinstance(value, Tensor)}
+
+
+def not_finite(state: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold a NaN or an infinity."""
+    # A sum tells in a tenth of the time; it may overflow, where the second look says no.
+    return [
+        name
+        for name, value in state.items()
+        if not (value.sum().isfinite() or value.isfinite().all())
+    ]
+
+
+def require_finite(state: Mapping[str, Tensor], where: str) -> None:
+    """Raise InputError, naming where and what, unless every number is finite."""
+    if found := not_finite(state):
+        raise InputError(
+            f"{where}: {len(found)} of {len(state)} tensors are not finite, the first is {found[0]}"
+        )
+
+
+def _digest(state: Mapping[str, Tensor], told: Mapping[str, str]) -> str:
+    """Sha256 of everything that a checkpoint holds."""
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for name in sorted(state):
+        value = state[name]
+        digest.update(f"{name} {value.dtype} {[*value.shape]}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _flat(parts: Mapping[str, Part]) -> Iterator[tuple[str, object]]:
+    for name, part in parts.items():
+        yield from ((f"{name}/{key}", value) for key, value in _flatten(part).items())
 
 
 def _flatten(part: Part) -> dict[str, object]:

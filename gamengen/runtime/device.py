@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -47,6 +47,11 @@ def start() -> Accelerator:
         cpu=not (on_xla() or torch.cuda.is_available()),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
+
+
+def processes() -> int:
+    """How many processes share the work, once each has started."""
+    return PartialState().num_processes
 
 
 def stop() -> None:
@@ -137,10 +142,10 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16")
 
 
-def average(value: Tensor, accelerator: Accelerator) -> float:
-    """Mean over processes of a scalar, as a Python number: the one place a loss is read."""
+def average(value: Tensor, accelerator: Accelerator) -> Tensor:
+    """Mean over processes, on the CPU: the one place where losses are read."""
     # By way of the CPU: float() of a tensor on XLA falls back to an uncompiled kernel.
-    return float(accelerator.reduce(value.detach(), "mean").cpu())
+    return accelerator.reduce(value.detach(), "mean").cpu()
 
 
 def any_process(flag: bool, accelerator: Accelerator, waits: bool) -> bool:

@@ -1,15 +1,16 @@
 """Where a training stands: its checkpoint, its losses, the time it has left."""
 
 import csv
-import shutil
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from transformers import Adafactor
@@ -18,6 +19,7 @@ from gamengen.runtime import checkpoint, device
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.interrupt import Interrupt
 from gamengen.runtime.settings import Settings
+from gamengen.training.losses import Losses
 
 
 class Schedule(Settings):
@@ -63,13 +65,13 @@ class Training:
         self.accelerator, self.schedule, self.parts = accelerator, schedule, parts
         self.publish_average = publish_average
         self.file, self.curve = resume / "checkpoint.safetensors", resume / "loss.csv"
-        self.start = checkpoint.load(self.file, parts)
-        self.sums: dict[str, Tensor] = {}
-        self.summed = 0
+        self.start, notes = checkpoint.load(self.file, parts)
+        self.rows: list[dict[str, Any]] = json.loads(notes) if notes else []
+        self.losses, self.saved = Losses(self.start), self.start
         self.interrupt = Interrupt()
         if accelerator.is_main_process:
             resume.mkdir(parents=True, exist_ok=True)
-            self._cut_curve()
+            self._write_curve(self.curve)
             name = resume.name.rsplit("-", 1)[0]
             self.board = SummaryWriter(str(resume.parent.parent / "tensorboard" / name))
         if self.start:
@@ -98,60 +100,79 @@ class Training:
             self.board.close()
 
     def done(self, step: int, losses: Mapping[str, Tensor]) -> None:
-        """Count a finished step; log, checkpoint and stop when it is time to."""
-        for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach()
-        self.summed += 1
+        """Count a finished step; log, checkpoint and stop when it is time to.
+
+        Raises InputError when a number is found that is not finite: the host looks when it logs,
+        and before anything is saved.
+        """
+        self.losses.add(losses)
         count, schedule = step + 1, self.schedule
-        logs = count % schedule.log_every == 0 or count == schedule.steps
-        if logs:
-            self._log(count)
-        self.bar.update()
-        saves = count % schedule.checkpoint_every == 0 or count == schedule.steps
+        last = count == schedule.steps
+        logs = count % schedule.log_every == 0 or last
+        saves = count % schedule.checkpoint_every == 0 or last
         # At one step in all processes, or one waits for what another will never send.
         stops = device.any_process(self.interrupt.asked, self.accelerator, waits=logs or saves)
-        if saves or stops:
-            self.save(count)
+        try:
+            if logs:
+                self._log(count)
+            if saves or stops:
+                self.save(count)
+        except InputError as error:
+            raise InputError(f"{error}; after step {count} {self._diagnosis()}") from None
+        self.bar.update()
         if stops:
             raise KeyboardInterrupt
 
     def save(self, count: int) -> None:
         """Checkpoint now; the first process writes."""
+        self.losses.means(self.accelerator)
         if self.accelerator.is_main_process:
-            checkpoint.save(self.file, count, self.parts)
-            if self.publish_average is not None:
-                self.publish_average(self.file.parent / "average")
+            checkpoint.save(self.file, count, self.parts, json.dumps(self.rows))
+        self.saved = count
+        if self.accelerator.is_main_process and self.publish_average is not None:
+            self.publish_average(self.file.parent / "average")
         device.wait(self.accelerator)
 
     def publish(self, folder: Path) -> None:
         """Put the loss curve beside the weights, where ``dvc plots`` finds it."""
         if self.accelerator.is_main_process:
-            shutil.copy(self.curve, folder / "loss.csv")
+            self._write_curve(folder / "loss.csv")
+
+    def _diagnosis(self) -> str:
+        """What has become of the weights, what is left, and what to change."""
+        state = checkpoint.tensors(self.parts)
+        broken = checkpoint.not_finite(state)
+        first = f" ({broken[0]})" if broken else ""
+        rates = [
+            f"{name} at {part.param_groups[0]['lr']:g}"
+            for name, part in self.parts.items()
+            if isinstance(part, Optimizer)
+        ]
+        kept = f"the checkpoint of step {self.saved} stays" if self.saved else "no checkpoint yet"
+        return (
+            f"{len(broken)} of {len(state)} tensors{first} are not finite; {kept}, nothing is "
+            f"published. params.yaml: lower learning_rate.peak ({', '.join(rates)}), or raise "
+            "its warmup_steps"
+        )
 
     def _log(self, count: int) -> None:
-        means = {k: device.average(v, self.accelerator) / self.summed for k, v in self.sums.items()}
-        self.sums, self.summed = {}, 0
+        means = self.losses.means(self.accelerator)
+        self.losses = Losses(count)
         if not self.accelerator.is_main_process:
             return
-        fresh = not self.curve.exists()
-        with self.curve.open("a", newline="") as file:
-            writer = csv.DictWriter(file, ["step", *means])
-            if fresh:
-                writer.writeheader()
-            writer.writerow({"step": count} | {k: f"{v:.6g}" for k, v in means.items()})
+        row = {"step": count} | {name: f"{value:.6g}" for name, value in means.items()}
+        self.rows.append(row)
+        self._write_curve(self.curve)
         for name, value in means.items():
             self.board.add_scalar(name, value, count)
         self.bar.set_postfix({k: f"{v:.4f}" for k, v in means.items()}, refresh=False)
 
-    def _cut_curve(self) -> None:
-        """Forget rows logged after the checkpoint: those steps are done again."""
-        if not self.curve.exists():
-            return
-        with self.curve.open(newline="") as file:
-            header, *rows = list(csv.reader(file))
-        kept = [row for row in rows if int(row[0]) <= self.start]
-        with self.curve.open("w", newline="") as file:
-            csv.writer(file).writerows([header, *kept])
+    def _write_curve(self, path: Path) -> None:
+        """The curve up to here: rows logged after a checkpoint are gone, those steps done again."""
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, [*self.rows[0]] if self.rows else ["step"])
+            writer.writeheader()
+            writer.writerows(self.rows)
 
 
 class Ema:

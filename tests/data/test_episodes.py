@@ -69,7 +69,7 @@ def test_a_store_shorter_than_its_checkpoint_is_refused(tmp_path: Path):
     writer = EpisodeWriter(tmp_path / "one.zarr", game_facts())
     writer.append(play(20, 32, 48, 0))
     writer.flush()
-    with pytest.raises(InputError, match=r"holds 20 rows, its checkpoint says 21"):
+    with pytest.raises(InputError, match=r"holds 20 rows, there must be 21"):
         EpisodeWriter(tmp_path / "one.zarr", game_facts(), rows=21)
 
 

@@ -123,6 +123,7 @@ def test_nothing_else_is_left(evaluated: Path) -> None:
     ]
     assert not list((evaluated / ".resume").iterdir())
     assert sorted(path.name for path in (evaluated / "report").iterdir()) == [
+        "SHA256SUMS",
         "autoregressive.csv",
         "filmstrips",
         "index.html",
