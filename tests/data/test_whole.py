@@ -21,7 +21,7 @@ from gamengen.runtime.checkpoint import WEIGHTS, save_model
 from gamengen.runtime.errors import InputError
 from stages import encode, evaluate
 from tests.artifacts import awake, game_facts, make_all, make_autoencoder, make_denoiser, play
-from tests.test_evaluate import settings
+from tests.evaluation.test_evaluate import settings
 from tests.tiny import params
 
 LENGTH, SHAPE = 40, (32, 48, 3)

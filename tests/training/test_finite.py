@@ -18,13 +18,17 @@ STAGES = {
     "distill": ["latents", "denoiser"],
 }
 SCHEDULE = {"steps": 40, "log_every": 10, "checkpoint_every": 1}
-RATE = {"learning_rate": {"peak": 1e4, "warmup_steps": 2, "decay_from": 1.0}}
+RATE = {"learning_rate": {"peak": 0.1, "warmup_steps": 2, "decay_from": 1.0}}
+TOO_HIGH = 1e4  # what params.yaml may not say
 
 
 def refused(stage: str, made: Path, out: Path, **changes: Any) -> str:
     module = import_module(f"stages.{stage}")
     optimizers = ["generator", "fake_score"] if stage == "distill" else ["optimizer"]
     settings = params(module.Params, stage, **dict.fromkeys(optimizers, RATE), **changes)
+    for name in optimizers:
+        rate = getattr(settings, name).learning_rate
+        object.__setattr__(rate, "peak", TOO_HIGH)
     with pytest.raises(InputError) as caught:
         module.main(settings, *(made / name for name in STAGES[stage]), out)
     assert not out.exists(), "nothing is published"
