@@ -8,7 +8,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from gamengen.errors import InputError
-from gamengen.stage import PARAMS, read_params
+from gamengen.stage import PARAMS, read_params, require_listed
 
 
 def check_params(stages: Sequence[str], path: Path = PARAMS) -> None:
@@ -31,6 +31,12 @@ def check_params(stages: Sequence[str], path: Path = PARAMS) -> None:
         raise InputError("\n".join(problems))
 
 
+def check_listed(stages: Sequence[str]) -> None:
+    """Raise InputError unless DVC watches every file that params.yaml names."""
+    for stage in stages:
+        require_listed(stage, read_params(stage, importlib.import_module(f"stages.{stage}").Params))
+
+
 def stage_names(pipeline: Path = Path("dvc.yaml")) -> list[str]:
     """The stages of dvc.yaml, in its order."""
     return list(YAML(typ="safe", pure=True).load(pipeline.read_text())["stages"])
@@ -39,6 +45,7 @@ def stage_names(pipeline: Path = Path("dvc.yaml")) -> list[str]:
 if __name__ == "__main__":
     try:
         check_params(stage_names())
+        check_listed(stage_names())
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -19,7 +19,7 @@ from gamengen import device
 from gamengen.agent import AgentSettings, Choose, new_agent, play, saved_agent, train
 from gamengen.artifact import require_space, resume_folder, whole
 from gamengen.collection import Collection, last_state, split, write_rewards
-from gamengen.doom import Game, Resolution, Supersampling, config_path, game_facts
+from gamengen.doom import Game, Resolution, Supersampling, game_facts, game_files, own_files
 from gamengen.episodes import Entry, GameFacts, Index, write_index
 from gamengen.errors import InputError
 from gamengen.recording import Policy, Rules, Writer, start_games
@@ -45,6 +45,9 @@ class Params(StageParams):
     rules: Rules
     agent: AgentSettings
     checkpoint_every: int = Field(gt=0)
+
+    def reads(self) -> list[Path]:
+        return own_files(self.scenario)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -78,7 +81,7 @@ def main(params: Params, episodes: Path) -> None:
     accelerator = device.start()
     rank, processes = accelerator.process_index, accelerator.num_processes
     facts = checked(params, episodes)
-    resume = resume_folder(params, [config_path(params.scenario)], episodes)
+    resume = resume_folder(params, game_files(params.scenario), episodes)
     own = resume / f"{rank}-of-{processes}"
     frames, every = ceil(params.frames / processes), params.checkpoint_every
     writers = [writer(params, own, rank, processes, game) for game in range(params.games)]
