@@ -24,13 +24,13 @@ RULES = Rules.model_validate(tiny_params({})["collect"]["rules"] | {"episode_tic
 Disturb = Callable[[Games], None]
 
 
-def start(folder: Path, **changes: Any) -> Games:
+def start(folder: Path, count: int = 2, **changes: Any) -> Games:
     writers = [
         Writer(folder=folder, store=f"game{number}.zarr", number=number, count=2, games=2, seed=3)
-        for number in range(2)
+        for number in range(count)
     ]
     facts = FACTS.model_copy(update=changes)
-    return start_games(facts, RULES, writers, "training", [Progress(), Progress()])
+    return start_games(facts, RULES, writers, "training", [Progress()] * count)
 
 
 def worker(games: Games, number: int) -> psutil.Process:
@@ -91,75 +91,63 @@ def assert_same(ours: Any, theirs: Any) -> None:
         assert ours == theirs
 
 
-def test_games_that_die_go_on_as_if_nothing_had_happened(
+def test_games_that_die_or_hang_go_on_as_if_nothing_had_happened(
     tmp_path: Path, undisturbed: Any, caplog: pytest.LogCaptureFixture
 ):
-    answers, told, folder = undisturbed
     games = start(tmp_path)
-    ours = play(
+    left: list[Path] = []
+
+    def hang(games: Games) -> None:
+        left.extend(games.games[0].traces)
+        os.killpg(worker(games, 0).pid, signal.SIGSTOP)  # and its engine
+        games.games[0].due = 0.0
+
+    ours, told = play(
         games,
         {
             4: lambda games: engine(games, 0).kill(),
             STEPS // 2 + 6: lambda games: worker(games, 1).kill(),
+            STEPS - 2: hang,
         },
     )
-    assert_same(ours[0], answers)
-    assert ours[1] == told
+    answers, theirs, folder = undisturbed
+    assert_same(ours, answers)
+    assert told == theirs
     assert {entry.policy for each in told for entry in each.entries} == {"training", "trained"}
-    assert_same(recorded(tmp_path, ours[1]), recorded(folder, told))
-    assert "game game0: " in caplog.text
-    assert "game game1: its process was ended; it is started again" in caplog.text
+    assert_same(recorded(tmp_path, told), recorded(folder, theirs))
+    deaths = [record.getMessage().split(": ")[:2] for record in caplog.records]
+    assert deaths[1:] == [
+        ["game game1", "its process was ended; it is started again and brought back"],
+        ["game game0", "it has not answered for too long; it is started again and brought back"],
+    ]
+    assert len(left) == 4
+    assert not any(path.exists() for path in left)
+
+    # As when an interrupt comes between two answers: what is still to come is not waited for.
+    processes = [each(games, number) for each in (worker, engine) for number in range(2)]
+    games.step_async(np.zeros(2, int))
+    games.games[0].answer()
     games.close()
-
-
-def test_a_game_that_hangs_is_as_good_as_dead(
-    tmp_path: Path, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
-):
-    games = start(tmp_path)
-    first = worker(games, 1)
-    traces = games.games[1].traces
-    assert all(path.exists() for path in traces)
-
-    def hang(games: Games) -> None:
-        os.killpg(first.pid, signal.SIGSTOP)  # and its engine
-        games.games[1].due = 0.0
-
-    answers, told = play(games, {STEPS - 1: hang})
-    assert_same(answers, undisturbed[0])
-    assert told == undisturbed[1]
-    assert not first.is_running()
-    assert len(traces) == 4
-    assert not any(path.exists() for path in traces)
-    games.close()
+    assert not psutil.wait_procs(processes, timeout=20)[1]
 
 
 def test_a_game_that_dies_again_and_again_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(games_module, "RESTARTS", 1)
-    games = start(tmp_path)
-    left = [path for game in games.games for path in game.traces]
+    games = start(tmp_path, count=1)
     engine(games, 0).kill()
-    games.step(np.zeros(2, int))
+    games.step(np.zeros(1, int))
+    processes, left = [worker(games, 0), engine(games, 0)], games.games[0].traces
     engine(games, 0).kill()
     again = r"game game0: died 2 times within 60 minutes.*same command goes on from the last check"
     with pytest.raises(InputError, match=again):
-        games.step(np.zeros(2, int))
-    children = psutil.Process().children(recursive=True)
+        games.step(np.zeros(1, int))
     games.close()
+    assert not psutil.wait_procs(processes, timeout=20)[1]
     assert not any(path.exists() for path in left)
-    assert not any(child.is_running() and "vizdoom" in child.name() for child in children)
-
-
-def test_games_are_closed_while_they_are_busy(tmp_path: Path):
-    games = start(tmp_path)
-    engines = [engine(games, number) for number in range(2)]
-    games.step_async(np.zeros(2, int))
-    games.games[0].answer()  # as when an interrupt comes between two answers
-    games.close()
-    assert not psutil.wait_procs(engines, timeout=20)[1]
 
 
 def test_a_game_that_cannot_be_started_says_why(tmp_path: Path):
     with pytest.raises(InputError, match=r"collect\.scenario: 'nowhere'"):
-        start(tmp_path, scenario="nowhere")
+        start(tmp_path, count=1, scenario="nowhere")
