@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.agreement import disagreements
 from gamengen.runtime.errors import InputError
-from gamengen.runtime.stage import PARAMS, checked, read_yaml
+from gamengen.runtime.stage import PARAMS, checked, read_params, read_yaml, require_listed
 
 
 def check_params(stages: Sequence[str], path: Path = PARAMS) -> None:
@@ -43,6 +43,12 @@ def problems_of(sections: Any, stages: Sequence[str], path: Path = PARAMS) -> li
     return disagreements(params)
 
 
+def check_listed(stages: Sequence[str]) -> None:
+    """Raise InputError unless DVC watches every file that params.yaml names."""
+    for stage in stages:
+        require_listed(stage, read_params(stage, importlib.import_module(f"stages.{stage}").Params))
+
+
 def stage_names(pipeline: Path = Path("dvc.yaml")) -> list[str]:
     """The stages of dvc.yaml, in its order."""
     return list(read_yaml(pipeline)["stages"])
@@ -51,6 +57,7 @@ def stage_names(pipeline: Path = Path("dvc.yaml")) -> list[str]:
 if __name__ == "__main__":
     try:
         check_params(stage_names())
+        check_listed(stage_names())
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,10 +1,16 @@
 """The project files a stage imports, as dvc.yaml must list them; run this module to write them."""
 
 import ast
+import importlib
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from ruamel.yaml import YAML
+
+from gamengen.runtime.errors import InputError
+from gamengen.runtime.stage import read_params
 
 PACKAGES = ("gamengen", "stages")
 
@@ -54,6 +60,18 @@ def _file(module: str, root: Path) -> str | None:
     return None
 
 
+def named_files(stage: str) -> list[str]:
+    """What the stage's section of params.yaml names: a user's own game, weights to begin with.
+
+    Raises InputError when the section is wrong.
+    """
+    settings = read_params(stage, importlib.import_module(f"stages.{stage}").Params)
+    return [
+        os.path.relpath(path) if path.resolve().is_relative_to(Path().resolve()) else str(path)
+        for path in settings.reads()
+    ]
+
+
 def is_code(dep: str) -> bool:
     """Whether a dep of dvc.yaml is a project file rather than data."""
     return dep.split("/")[0] in PACKAGES
@@ -65,21 +83,25 @@ def ships(dep: str) -> bool:
 
 
 def main() -> None:
-    """Rewrite the code deps of every stage in dvc.yaml; data deps stay."""
+    """Rewrite the code deps of every stage in dvc.yaml, and add what params.yaml names."""
     yaml = YAML()
     yaml.width = 100
     path = Path("dvc.yaml")
     pipeline = yaml.load(path)
     for name, stage in pipeline["stages"].items():
-        code = imported_files(name)
-        listed = [dep for dep in stage["deps"] if is_code(dep)]
-        for change, files in (("+", set(code) - set(listed)), ("-", set(listed) - set(code))):
+        data = [dep for dep in stage["deps"] if not is_code(dep)]
+        deps = list(dict.fromkeys([*data, *named_files(name), *imported_files(name)]))
+        before, now = set(stage["deps"]), set(deps)
+        for change, files in (("+", now - before), ("-", before - now)):
             for file in sorted(files):
                 print(f"{name}: {change} {file}")
-        data = [dep for dep in stage["deps"] if not is_code(dep)]
-        stage["deps"] = data + code
+        stage["deps"] = deps
     yaml.dump(pipeline, path)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -62,12 +62,15 @@ class Params(StageParams):
             )
         return self
 
+    def reads(self) -> list[Path]:
+        return [Path(self.source)] if self.source and Path(self.source).exists() else []
+
 
 def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
     """Train (or fetch) the autoencoder, measure its latents' scale, save both."""
     accelerator = device.start()
     episodes = Episodes(episodes_path)
-    resume = artifact.resume_folder(params, [episodes_path], autoencoder_path)
+    resume = artifact.resume_folder(params, [episodes_path, *params.reads()], autoencoder_path)
     train = None
     if params.kind == "small" and params.source is not None:
         autoencoder = Autoencoder.load(Path(params.source))

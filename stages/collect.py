@@ -17,7 +17,14 @@ from gamengen.collection.agent import AgentSettings, Choose, new_agent, play, sa
 from gamengen.collection.collection import Collection, last_state, split, write_rewards
 from gamengen.collection.recording import Policy, Rules, Writer, start_games
 from gamengen.data.episodes import Entry, EpisodeWriter, Index, write_index
-from gamengen.game.doom import Game, Resolution, Supersampling, config_path, game_facts
+from gamengen.game.doom import (
+    Game,
+    Resolution,
+    Supersampling,
+    game_facts,
+    game_files,
+    own_files,
+)
 from gamengen.game.facts import GameFacts
 from gamengen.runtime import device
 from gamengen.runtime.artifact import link, require_space, resume_folder, whole
@@ -44,6 +51,9 @@ class Params(StageParams):
     rules: Rules
     agent: AgentSettings
     checkpoint_every: PositiveInt
+
+    def reads(self) -> list[Path]:
+        return own_files(self.scenario)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -84,7 +94,7 @@ def main(params: Params, episodes: Path) -> None:
     accelerator = device.start()
     rank, processes = accelerator.process_index, accelerator.num_processes
     facts = checked(params, episodes)
-    resume = resume_folder(params, [config_path(params.scenario)], episodes)
+    resume = resume_folder(params, game_files(params.scenario), episodes)
     own = resume / f"{rank}-of-{processes}"
     frames, every = ceil(params.frames / processes), params.checkpoint_every
     writers = [writer(params, own, rank, processes, game) for game in range(params.games)]

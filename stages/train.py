@@ -72,6 +72,10 @@ class Params(StageParams, strict=False):  # or sampling, a dataclass, were no ma
     gradient_checkpointing: bool
     seed: int = Field(ge=0, strict=True)
 
+    def reads(self) -> list[Path]:
+        named = [Path(name) for name in (self.init, self.unet.source) if name]
+        return [path for path in named if path.exists()]
+
     @model_validator(mode="after")
     def _dropped_context_has_no_last_frame(self) -> Self:
         if self.residual and self.augmentation.context_dropout > 0:
@@ -104,7 +108,7 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     latents, facts = Latents(latents_path), read_facts(autoencoder_path)
     theirs = latents.autoencoder.encoder
     require_same_encoder(theirs, facts.encoder, latents_path, autoencoder_path)
-    inputs = [latents_path, autoencoder_path, *([Path(params.init)] if params.init else [])]
+    inputs = [latents_path, autoencoder_path, *params.reads()]
     resume = artifact.resume_folder(params, inputs, denoiser_path)
     torch.manual_seed(params.seed)
     denoiser = build(params, latents).to(memory_format=torch.channels_last)

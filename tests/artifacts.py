@@ -1,5 +1,6 @@
 """Tiny artifacts of every stage, for tests: a striped world that turns when told to."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from gamengen.data.encoding import Facts
 from gamengen.data.episodes import Entry, Episode, Episodes, EpisodeWriter, Index, write_index
 from gamengen.data.latents import LatentIndex, Latents, LatentWriter, change_std
+from gamengen.game.doom import config_path
 from gamengen.game.facts import GameFacts
 from gamengen.model.autoencoder import Autoencoder, encoder_digest, to_float
 from gamengen.model.denoiser import Denoiser
@@ -61,6 +63,16 @@ def play(length: int, height: int, width: int, seed: int) -> Episode:
             "ANGLE": angle.astype(np.float32),
         },
     )
+
+
+def own_game(folder: Path, scenario: str = "defend_the_center", text: str = "") -> Path:
+    """A scenario of ViZDoom's as a user's own: mine.cfg and mine.wad; returns the former."""
+    theirs = config_path(scenario)
+    folder.mkdir(exist_ok=True)
+    shutil.copy(theirs.with_suffix(".wad"), folder / "mine.wad")
+    told = theirs.read_text().replace(f"{scenario}.wad", "mine.wad")
+    (folder / "mine.cfg").write_text(told + text)
+    return folder / "mine.cfg"
 
 
 def make_episodes(

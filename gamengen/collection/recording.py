@@ -1,6 +1,5 @@
 """A game that records itself while it is played: a gymnasium environment with its own store."""
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,8 +10,8 @@ import numpy as np
 from gymnasium import spaces
 from jaxtyping import UInt8
 from pydantic import BaseModel, Field
-from stable_baselines3.common.vec_env import SubprocVecEnv
 
+from gamengen.collection.games import Games
 from gamengen.data.episodes import Entry, Episode, EpisodeWriter
 from gamengen.game.doom import Game, averaged
 from gamengen.game.facts import GameFacts
@@ -51,6 +50,7 @@ class Progress(BaseModel, frozen=True, extra="forbid"):
     frames: int = 0  # recorded, the running episode's included
     steps: int = 0  # actions taken by an agent in training
     finishing: bool = False
+    policy: Policy | None = None  # of episodes to come; None: as the game is told when it starts
     running: Running | None = None
 
 
@@ -86,7 +86,8 @@ class RecordedGame(gymnasium.Env):
         progress: Progress,
         record: bool = True,
     ) -> None:
-        self.facts, self.rules, self.writer, self.policy = facts, rules, writer, policy
+        self.facts, self.rules, self.writer = facts, rules, writer
+        self.policy: Policy = progress.policy or policy
         picture = spaces.Box(0, 255, (3, HEIGHT, WIDTH), np.uint8)
         past = spaces.MultiBinary(rules.past_actions * len(facts.buttons))
         self.observation_space = spaces.Dict({"frame": picture, "map": picture, "actions": past})
@@ -152,8 +153,14 @@ class RecordedGame(gymnasium.Env):
             frames=self.finished_frames + (len(self.actions) if self.running else 0),
             steps=self.steps,
             finishing=self.finishing,
+            policy=self.policy,
             running=self.running and self.running.model_copy(update={"actions": [*self.taken]}),
         )
+
+    @property
+    def traces(self) -> list[Path]:
+        """What is left behind where this process is killed."""
+        return self.game.traces
 
     def close(self) -> None:
         """End the game; rows that no checkpoint knows are left to be dropped."""
@@ -267,15 +274,6 @@ def for_agent(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "3 120 1
     return np.ascontiguousarray(smaller.transpose(2, 0, 1))
 
 
-def start_game(*arguments: Any) -> RecordedGame:
-    """A recorded game in a process of its own, out of reach of the terminal's Ctrl-C.
-
-    The stage is told of an interrupt and ends its games itself, after a checkpoint.
-    """
-    os.setsid()
-    return RecordedGame(*arguments)
-
-
 def start_games(
     facts: GameFacts,
     rules: Rules,
@@ -283,12 +281,8 @@ def start_games(
     policy: Policy,
     progress: Sequence[Progress],
     record: bool = True,
-) -> SubprocVecEnv:
+) -> Games:
     """Games side by side, each with its process and its store."""
-    return SubprocVecEnv(
-        [
-            partial(start_game, facts, rules, writer, policy, told, record)
-            for writer, told in zip(writers, progress, strict=True)
-        ],
-        start_method="spawn",
-    )
+    names = [Path(writer.store).stem for writer in writers]
+    made = [partial(RecordedGame, facts, rules, each, policy, record=record) for each in writers]
+    return Games(names, made, progress)

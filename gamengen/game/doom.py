@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 
 from gamengen.game.facts import GameFacts
 from gamengen.runtime.errors import InputError
+from gamengen.runtime.watchdog import Watchdog
 
 NOTHING = "NOTHING"
 # ViZDoom counts deaths on through all episodes, the others from each one's start.
@@ -43,6 +44,7 @@ Resolution = Literal["160x120", "320x240"]
 Supersampling = Literal[1, 2, 4]
 Over = Literal["death", "exit"]
 Box = tuple[int, int, int, int]  # left, top, width, height: pixels of a frame
+PATIENCE = 60.0  # seconds, for what takes milliseconds
 _folder_lock = threading.Lock()
 
 
@@ -55,13 +57,37 @@ def config_path(scenario: str) -> Path:
     named, given = own / f"{scenario}.cfg", Path(scenario)
     if named.parent == own and named.is_file():
         return named
-    if given.suffix == ".cfg" and given.is_file():
-        return given.resolve()
+    with _folder_lock:  # a relative path is one of the current folder, not of an engine's
+        if given.suffix == ".cfg" and given.is_file():
+            return Path(os.path.abspath(given))  # the WADs are beside it, not what it links to
     names = ", ".join(sorted(path.stem for path in own.glob("*.cfg")))
     raise InputError(
         f"params.yaml: collect.scenario: {scenario!r}: neither a .cfg file nor one of ViZDoom's "
         f"own: {names}"
     )
+
+
+def game_files(scenario: str) -> list[Path]:
+    """What a game is made of: its .cfg, and the WADs which that names.
+
+    Raises InputError when the scenario does not exist.
+    """
+    game = _configured(scenario)
+    # ViZDoom takes a name without its suffix too; more WADs may stand in the engine's arguments.
+    named = [
+        game.get_doom_scenario_path(),
+        game.get_doom_game_path(),
+        *game.get_game_args().split(),
+    ]
+    found = [Path(f"{name}{suffix}") for name in named for suffix in ("", ".wad")]
+    wads = [path for path in found if path.is_absolute() and path.is_file()]
+    return [config_path(scenario), *dict.fromkeys(Path(os.path.abspath(path)) for path in wads)]
+
+
+def own_files(scenario: str) -> list[Path]:
+    """Those of its files that are the user's: none of a scenario that ViZDoom brings along."""
+    package = Path(vizdoom.scenarios_path).parent.resolve()
+    return [path for path in game_files(scenario) if not path.resolve().is_relative_to(package)]
 
 
 def game_facts(
@@ -116,10 +142,17 @@ class Game:
 
     After each call ``variables`` (counters begin at 0) and ``over`` tell of the frame that was
     returned, and ``automap`` and the boxes of living ``enemies`` where they were asked for. The
-    same seed and actions give the same frames.
+    same seed and actions give the same frames. ``start`` and ``step`` raise ViZDoom's own error
+    when its engine has died; one that does not answer for ``patience`` seconds is ended.
     """
 
-    def __init__(self, facts: GameFacts, automap: bool = False, enemies: bool = False) -> None:
+    def __init__(
+        self,
+        facts: GameFacts,
+        automap: bool = False,
+        enemies: bool = False,
+        patience: float = PATIENCE,
+    ) -> None:
         """Raises InputError when ViZDoom cannot start the scenario, e.g. for want of a WAD."""
         self.facts, self.has_automap = facts, automap
         self.over: Over | None = None
@@ -135,14 +168,19 @@ class Game:
         self.columns = {name: getattr(vizdoom.GameVariable, name) for name in facts.variables}
         self.folder = tempfile.TemporaryDirectory(prefix="doom-")
         self._launch()
-        self.memory = np.memmap(f"/dev/shm/ViZDoomSM{self.game.get_instance_id()}", mode="r")
+        instance = self.game.get_instance_id()
+        self.watchdog = Watchdog(instance, patience)
+        self.memory = np.memmap(f"/dev/shm/ViZDoomSM{instance}", mode="r")
+        # What is left behind where this process is killed.
+        self.traces = [Path(self.folder.name), *Path("/dev/shm").glob(f"ViZDoom*{instance}")]
         self.screen_at: int | None = None
 
     def start(self, seed: int) -> UInt8[np.ndarray, "h w 3"]:
         """Begin an episode; returns its first frame."""
         self.over = None
         self.game.set_seed(seed)
-        self.game.new_episode()
+        with self.watchdog:
+            self.game.new_episode()
         self.counted: Mapping[str, float] = {}
         frame = self._see()
         self.counted = {name: self.variables[name] for name in COUNTERS if name in self.columns}
@@ -158,7 +196,8 @@ class Game:
         assert self.over is None, "the episode is over: start another"
         self.game.set_action([float(down) for down in self.facts.actions[action]])
         for _ in range(self.facts.tics_per_frame):
-            self.game.advance_action(1)
+            with self.watchdog:
+                self.game.advance_action(1)
             if self.game.is_episode_finished():
                 return self._see_the_end()
             self._look()
@@ -166,6 +205,7 @@ class Game:
 
     def close(self) -> None:
         """End the game's process and drop its folder."""
+        self.watchdog.end()  # first: one that hangs would be waited for, with Python held
         self.game.close()
         self.folder.cleanup()
 
@@ -222,7 +262,8 @@ class Game:
                 vizdoom.ViZDoomErrorException,
                 vizdoom.ViZDoomUnexpectedExitException,
             ) as error:
-                self.close()
+                self.game.close()
+                self.folder.cleanup()
                 raise InputError(
                     f"params.yaml: collect.scenario: {self.facts.scenario!r}: ViZDoom cannot "
                     f"start it: {error}"

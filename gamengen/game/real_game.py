@@ -8,12 +8,15 @@ from gamengen.game.facts import GameFacts
 class RealGame:
     """Doom is deterministic: the seed and the actions of a history lead to its last frame.
 
-    Once the episode is over the last frame stands still.
+    Once the episode is over the last frame stands still. An engine that hangs is ended, and fails
+    as one that has died: whoever plays is not to wait for it longer than for a new one.
     """
+
+    PATIENCE = 10.0  # seconds
 
     def __init__(self, facts: GameFacts) -> None:
         self.facts = facts
-        self.game = doom.Game(facts)
+        self.game = doom.Game(facts, patience=self.PATIENCE)
 
     @property
     def over(self) -> str | None:

@@ -1,6 +1,7 @@
 """The dream as a gymnasium environment: an agent can play, or be trained, inside the model."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import gymnasium
@@ -24,6 +25,7 @@ class DreamEnv(gymnasium.Env[Frame, np.int64]):
     outside, a function of the frame and the action that led to it (0 unless given), and an
     episode is never terminated, only truncated after ``length`` frames. One starts from one of
     ``histories``, drawn by the environment's own seed, which also seeds the dream's noise.
+    ``dream`` is copied, its networks are not: several environments and a player may share one.
     """
 
     metadata = {"render_modes": ["rgb_array"]}
@@ -39,7 +41,12 @@ class DreamEnv(gymnasium.Env[Frame, np.int64]):
         if not histories:
             raise ValueError("histories: none; an episode needs one to start from")
         facts = dream.facts
-        self.dream, self.histories, self.length, self.reward = dream, histories, length, reward
+        self.dream, self.histories, self.length, self.reward = (
+            copy(dream),
+            histories,
+            length,
+            reward,
+        )
         self.render_mode = render_mode
         self.metadata = self.metadata | {"render_fps": float(facts.fps)}
         self.action_space = gymnasium.spaces.Discrete(len(facts.actions))

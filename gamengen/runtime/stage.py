@@ -17,12 +17,16 @@ from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.settings import Settings
 
-PARAMS = Path("params.yaml")
+PARAMS, PIPELINE = Path("params.yaml"), Path("dvc.yaml")
 Params = TypeVar("Params", bound=BaseModel)
 
 
 class StageParams(Settings):
     """Base of every stage's ``Params``."""
+
+    def reads(self) -> list[Path]:
+        """Files and folders that a value names, beside what earlier stages made."""
+        return []
 
 
 def read_params(section: str, params: type[Params], path: Path = PARAMS) -> Params:
@@ -55,6 +59,21 @@ def checked(section: str, params: type[Params], everything: Any, path: Path = PA
         raise InputError("\n".join(lines)) from None
 
 
+def require_listed(section: str, settings: StageParams, pipeline: Path = PIPELINE) -> None:
+    """Raise InputError unless DVC watches what the values name. Where there is no DVC, nothing."""
+    if not pipeline.is_file():
+        return
+    deps = YAML(typ="safe", pure=True).load(pipeline.read_text())["stages"][section]["deps"]
+    watched = {Path(dep).resolve() for dep in deps}
+    named = {path: {path.resolve(), *path.resolve().parents} for path in settings.reads()}
+    unseen = [str(path) for path, within in named.items() if not within & watched]
+    if unseen:
+        raise InputError(
+            f"{pipeline}: stages.{section}.deps: not {', '.join(unseen)}, which params.yaml names: "
+            "DVC would not see it change; list it there: python -m flows.deps"
+        )
+
+
 def _explain(path: Path, section: str, detail: Any) -> str:
     field = ".".join([section, *(str(part) for part in detail["loc"])])
     if detail["type"] == "extra_forbidden":
@@ -67,7 +86,7 @@ def _explain(path: Path, section: str, detail: Any) -> str:
     return f"{path}: {field}: {detail['input']!r}: {message}"
 
 
-def run(section: str, params: type[Params], main: Callable[..., None]) -> None:
+def run(section: str, params: type[StageParams], main: Callable[..., None]) -> None:
     """Run a stage from the command line: its positional arguments are ``main``'s paths.
 
     Exits with 2 and one message for what the user can mend, 130 when interrupted.
@@ -82,7 +101,9 @@ def run(section: str, params: type[Params], main: Callable[..., None]) -> None:
             # launch/accelerate ignores Ctrl-C, for itself and by inheritance for the stage.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.default_int_handler)
-        main(read_params(section, params), *(Path(arg) for arg in sys.argv[1:]))
+        settings = read_params(section, params)
+        require_listed(section, settings)
+        main(settings, *(Path(arg) for arg in sys.argv[1:]))
         device.stop()
     except InputError as error:
         sys.exit(_report(f"{section}: {error}", 2))

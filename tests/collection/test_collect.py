@@ -13,8 +13,11 @@ import pytest
 from gamengen.collection.collection import last_state
 from gamengen.data.episodes import Episodes
 from gamengen.game.doom import Game
+from gamengen.runtime.artifact import resume_folder
 from gamengen.runtime.errors import InputError
+from stages import collect
 from stages.collect import Params, main
+from tests.artifacts import own_game
 from tests.tiny import params, write_params
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +83,15 @@ def test_random_play_under_one_index(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert not list(tmp_path.glob(".resume/*"))
 
 
-def test_an_agents_training_survives_ctrl_c_and_kill_bit_for_bit(tmp_path: Path):
+def kill_both_games(process: subprocess.Popen[str]) -> None:
+    """One by its engine, the other by the process that steers its engine."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    one, other = (child for child in children if child.name() == "vizdoom")
+    one.kill()
+    psutil.Process(other.ppid()).kill()
+
+
+def test_an_agents_training_survives_deaths_ctrl_c_and_kill_bit_for_bit(tmp_path: Path):
     changes = {"agent": {"training_steps": 256}, "frames": 720}
     process = start(tmp_path / "straight", changes)
     output, _ = process.communicate(timeout=300)
@@ -90,11 +101,14 @@ def test_an_agents_training_survives_ctrl_c_and_kill_bit_for_bit(tmp_path: Path)
     folder = tmp_path / "cut"
     process = start(folder, changes)
     wait_for_checkpoint(process, folder, 1)
+    kill_both_games(process)
+    wait_for_checkpoint(process, folder, 2)
     children = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: every process of the terminal
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "goes on from the last checkpoint" in output
+    assert output.count("is started again and brought back") == 2
     assert gone(children)
 
     process = start(folder, changes)
@@ -123,6 +137,27 @@ def test_an_agents_training_survives_ctrl_c_and_kill_bit_for_bit(tmp_path: Path)
     curves = [(tmp_path / each / "episodes/reward.csv").read_text() for each in ("straight", "cut")]
     assert curves[0] == curves[1]
     assert not list(folder.glob(".resume/*"))
+
+
+@pytest.mark.parametrize("edited", ["mine.cfg", "mine.wad"])
+def test_an_edited_game_is_another_collection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edited: str
+):
+    folders = []
+
+    def stop(*told: Any) -> Path:
+        folders.append(resume_folder(*told))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(collect, "resume_folder", stop)
+    cfg = own_game(tmp_path / "maps")
+    asked = params(Params, "collect", scenario=str(cfg))
+    for text in ("", "", "\n"):
+        with cfg.with_name(edited).open("a") as file:
+            file.write(text)
+        with pytest.raises(KeyboardInterrupt):
+            main(asked, tmp_path / "episodes")
+    assert folders[0] == folders[1] != folders[2]
 
 
 @pytest.mark.parametrize(

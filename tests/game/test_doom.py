@@ -1,7 +1,11 @@
+import signal
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from gamengen.game.doom import (
@@ -11,8 +15,12 @@ from gamengen.game.doom import (
     button_combinations,
     config_path,
     game_facts,
+    game_files,
+    own_files,
 )
+from gamengen.game.real_game import RealGame
 from gamengen.runtime.errors import InputError
+from tests.artifacts import own_game
 
 
 def facts_of(scenario: str, **changes: int):
@@ -90,6 +98,63 @@ def test_a_missing_wad_is_told_by_its_name(tmp_path: Path):
 def test_a_cfg_by_its_path_is_the_same_game():
     own = config_path("defend_the_center")
     assert facts_of(str(own)).actions == facts_of("defend_the_center").actions
+
+
+def test_games_of_a_relative_cfg_start_at_once_in_several_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    own_game(tmp_path / "maps")
+    monkeypatch.chdir(tmp_path)
+    facts = facts_of("maps/mine.cfg")
+    together = threading.Barrier(5)
+
+    def start(_: int) -> RealGame:
+        together.wait(60)
+        return RealGame(facts)
+
+    with ThreadPoolExecutor(5) as pool:
+        for game in list(pool.map(start, range(5))):
+            game.close()
+
+
+def test_a_game_is_made_of_its_cfg_and_of_the_wads_that_it_names(tmp_path: Path):
+    theirs = config_path("defend_the_center")
+    assert game_files("defend_the_center") == [theirs, theirs.with_suffix(".wad")]
+    assert own_files("defend_the_center") == own_files(str(theirs)) == []
+    more = tmp_path / "more.wad"
+    more.touch()
+    cfg = own_game(tmp_path / "maps", text=f"\ngame_args = -file {more} absent.wad\n")
+    assert game_files(str(cfg)) == own_files(str(cfg)) == [cfg, cfg.with_name("mine.wad"), more]
+    cfg.write_text("doom_scenario_path = mine\navailable_buttons = { ATTACK }\n")
+    assert own_files(str(cfg)) == [cfg, cfg.with_name("mine.wad")]
+
+
+def engine_of(game: Game) -> psutil.Process:
+    instance = game.game.get_instance_id()
+    return next(each for each in psutil.Process().children() if instance in each.cmdline())
+
+
+def test_an_engine_that_hangs_is_ended_and_its_game_fails(game: Game):
+    hung = Game(game.facts, patience=0.5)
+    frames = [hung.start(3), hung.step(0)]
+    engine = engine_of(hung)
+    engine.send_signal(signal.SIGSTOP)
+    with pytest.raises(Exception, match="instance crash"):
+        hung.step(0)
+    hung.close()
+    assert not engine.is_running()
+    assert not any(path.exists() for path in hung.traces)
+    again = Game(game.facts)
+    np.testing.assert_array_equal(frames, [again.start(3), again.step(0)])
+    again.close()
+
+
+def test_closing_a_game_does_not_wait_for_an_engine_that_hangs():
+    game = Game(facts_of("basic"))
+    game.start(1)
+    engine_of(game).send_signal(signal.SIGSTOP)
+    game.close()
+    assert not any(path.exists() for path in game.traces)
 
 
 def test_frames_have_the_recorded_size():

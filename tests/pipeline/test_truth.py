@@ -2,15 +2,18 @@
 
 import importlib
 import inspect
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
-from flows.check import check_params, stage_names
+from flows import deps
+from flows.check import check_listed, check_params, stage_names
 from flows.deps import imported_files, is_code, ships
 from gamengen.runtime.errors import InputError
+from tests.artifacts import own_game
 from tests.conftest import call
 from tests.tiny import ROOT, write_params
 
@@ -82,6 +85,29 @@ def test_data_that_a_stage_reads_is_what_an_earlier_stage_made() -> None:
 
 def test_params_as_committed_are_right() -> None:
     check_params(STAGES, ROOT / "params.yaml")
+
+
+def test_a_users_own_files_are_refused_until_dvc_watches_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("gamengen", "stages"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    own_game(tmp_path / "maps")
+    (tmp_path / "weights").mkdir()
+    named = {"collect": {"scenario": "maps/mine.cfg"}, "train": {"init": "weights"}}
+    write_params(tmp_path / "params.yaml", named)
+    monkeypatch.chdir(tmp_path)
+    for stage, told in (("collect", r"not .*/mine\.cfg, .*/mine\.wad"), ("train", "not weights")):
+        with pytest.raises(InputError, match=rf"stages\.{stage}\.deps: {told}, which params.yaml"):
+            check_listed([stage])
+    deps.main()
+    check_listed(STAGES)
+    now = yaml.load(tmp_path / "dvc.yaml")["stages"]
+    assert set(now["collect"]["deps"]) - set(PIPELINE["stages"]["collect"]["deps"]) == {
+        *("maps/mine.cfg", "maps/mine.wad")
+    }
+    assert set(now["train"]["deps"]) - set(PIPELINE["stages"]["train"]["deps"]) == {"weights"}
 
 
 def test_every_wrong_key_of_every_section_is_named_at_once(tmp_path: Path) -> None:

@@ -45,6 +45,22 @@ def test_a_seed_decides_start_and_dream(env: DreamEnv) -> None:
     assert any(not np.array_equal(a, b) for a, b in zip(play(3), play(4), strict=True))
 
 
+def test_environments_that_share_a_dream_do_not_disturb_each_other(env: DreamEnv) -> None:
+    other, dream = DreamEnv(env.dream, env.histories, length=4), env.dream
+    env.reset(seed=3)
+    alone = [env.step(np.int64(1)) for _ in range(6)]
+    env.reset(seed=3)
+    for n, (frame, *told) in enumerate(alone):
+        if n % 4 == 0:
+            other.reset(seed=5)
+        other.step(np.int64(2))
+        ours, *ours_told = env.step(np.int64(1))
+        np.testing.assert_array_equal(ours, frame)
+        assert ours_told == told
+    assert (dream.frames_since_real, other.dream.frames_since_real) == (6, 2)
+    assert other.dream.weights is dream.weights
+
+
 def test_the_reward_is_the_callers(env: DreamEnv) -> None:
     env.reward = lambda frame, action: float(frame[0, 0, 0]) + action
     env.reset(seed=0)
