@@ -65,10 +65,11 @@ def silent(passes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("freedom", "quantile"), [(1, 12.706), (4, 2.776), (7, 2.365), (29, 2.045)]
+    ("freedom", "quantile"),
+    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (7, 2.3646), (29, 2.0452), (999, 1.9623)],
 )
 def test_student_quantile_is_the_table_s(freedom: int, quantile: float) -> None:
-    assert student_975(freedom) == pytest.approx(quantile, abs=6e-3)
+    assert student_975(freedom) == pytest.approx(quantile, abs=5e-5)
 
 
 def test_interval_of_independent_values_is_the_textbook_s() -> None:
