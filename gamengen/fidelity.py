@@ -53,8 +53,8 @@ KEPT = TypeAdapter(list[Fidelity])
 
 
 def starts(episodes: Episodes, context_frames: int, count: int, frames: int) -> list[Start]:
-    """Starts in held-out episodes, spread evenly over them."""
-    long = [entry for entry in episodes.of("heldout") if entry.length > frames + 1]
+    """Starts in test episodes, spread evenly over them."""
+    long = [entry for entry in episodes.of("test") if entry.length > frames + 1]
     found = []
     for number in range(count if long else 0):
         entry = long[number % len(long)]

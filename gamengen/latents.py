@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from gamengen import device
-from gamengen.episodes import Entry, GameFacts, Split, open_array, read_index
+from gamengen.episodes import Entry, GameFacts, Split, of_split, open_array, read_index
 from gamengen.errors import InputError
 from gamengen.model.autoencoder import Facts
 
@@ -71,13 +71,7 @@ class Latents:
 
     def of(self, split: Split, longer_than: int = 0) -> list[Entry]:
         """Episodes of a split with more than so many frames. Raises InputError if none."""
-        entries = [e for e in self.entries if e.split == split and e.length > longer_than]
-        if not entries:
-            raise InputError(
-                f"{self.folder}/index.json: no episode of more than {longer_than} frames in split "
-                f"{split!r}; raise collect.frames"
-            )
-        return entries
+        return of_split(self.entries, split, self.folder, longer_than)
 
     def latents(self, entry: Entry, begin: int, end: int) -> Float16[np.ndarray, "n c h w"]:
         """Normalised latents of frames ``[begin, end)``."""

@@ -14,7 +14,7 @@ from gamengen.replay import play_again, write_replays
 
 Role = Literal["student", "teacher"]
 OWN, SHIPPED = Path("data"), Path("data/pretrained")
-REPLAYS, REPLAY_FRAMES = 8, 400  # held-out episodes that ship, and how much of each
+REPLAYS, REPLAY_FRAMES = 8, 400  # test episodes that ship, and how much of each
 
 
 def newest() -> Path:

@@ -53,6 +53,7 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
     """Train (or fetch) the autoencoder, measure its latents' scale, save both."""
     accelerator = device.start()
     episodes = Episodes(episodes_path)
+    unseen = Frames(episodes, "validation").draw(32, params.seed, -2, 0)
     resume = artifact.resume_folder(params, [episodes_path], autoencoder_path)
     train = None
     if params.kind == "small" and params.source is not None:
@@ -72,7 +73,8 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
             autoencoder.save(folder)
             if train:
                 train.publish(folder)
-    report(autoencoder, params, episodes, accelerator)
+    pictures = torch.from_numpy(episodes.batch(unseen))
+    report(autoencoder, params, pictures, accelerator)
 
 
 def fit(
@@ -175,11 +177,10 @@ def measure(
 
 @torch.no_grad()
 def report(
-    autoencoder: Autoencoder, params: Params, episodes: Episodes, accelerator: Accelerator
+    autoencoder: Autoencoder, params: Params, pictures: torch.Tensor, accelerator: Accelerator
 ) -> None:
-    """Say what was made: size, latent shape, and PSNR and LPIPS on held-out frames."""
-    places = Frames(episodes, "heldout").draw(32, params.seed, -2, 0)
-    x = to_float(torch.from_numpy(episodes.batch(places))).to(accelerator.device)
+    """Say what was made: size, latent shape, and PSNR and LPIPS on validation frames."""
+    x = to_float(pictures).to(accelerator.device)
     y = autoencoder.decode(autoencoder.encode(x)).clamp(-1, 1)
     psnr = 10 * torch.log10(4 / (y - x).square().mean((1, 2, 3)))
     distances = ", ".join(
@@ -190,7 +191,7 @@ def report(
     count = sum(p.numel() for p in autoencoder.net.parameters())
     accelerator.print(
         f"autoencoder: {count / 1e6:.2f} M parameters, latents {autoencoder.facts.latent_shape}; "
-        f"{len(places)} held-out frames: PSNR {psnr.mean():.2f} dB, {distances}"
+        f"{len(pictures)} validation frames: PSNR {psnr.mean():.2f} dB, {distances}"
     )
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from collections import Counter
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -18,7 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from gamengen import device
 from gamengen.agent import AgentSettings, Choose, new_agent, play, saved_agent, train
 from gamengen.artifact import require_space, resume_folder, whole
-from gamengen.collection import Collection, last_state, split, write_rewards
+from gamengen.collection import Collection, Shares, last_state, split, write_rewards
 from gamengen.doom import Game, Resolution, Supersampling, config_path, game_facts
 from gamengen.episodes import Entry, GameFacts, Index, write_index
 from gamengen.errors import InputError
@@ -39,7 +40,7 @@ class Params(StageParams):
     tics_per_frame: int = Field(gt=0)
     action_tics: int = Field(gt=0)
     frames: int = Field(gt=0)
-    heldout_share: float = Field(gt=0, lt=1)
+    shares: Shares
     seed: int = Field(ge=0)
     games: int = Field(gt=0)
     rules: Rules
@@ -171,7 +172,7 @@ def publish(
 ) -> list[Entry]:
     """Put every process's stores under one index; returns its entries.
 
-    Raises InputError when there are too few episodes for two splits.
+    Raises InputError when there are too few episodes for three splits.
     """
     states = []
     for own in (resume / f"{rank}-of-{processes}" for rank in range(processes)):
@@ -180,12 +181,12 @@ def publish(
             # Links: should this be cut off here, the checkpoint still has its stores.
             shutil.copytree(store, folder / store.name, copy_function=os.link)
     entries = [entry for state in states for game in state.games for entry in game.entries]
-    if len(entries) < 2:
+    if len(entries) < 3:
         raise InputError(
-            f"params.yaml: collect.frames: {params.frames}: gave {len(entries)} episode, too few "
-            "for training and held-out ones; raise it, or lower collect.rules.episode_tics"
+            f"params.yaml: collect.frames: {params.frames}: episodes: {len(entries)}, too few to "
+            "train, validate and test on; raise it, or lower collect.rules.episode_tics"
         )
-    entries = split(entries, params.heldout_share)
+    entries = split(entries, params.shares)
     write_rewards(folder / "reward.csv", states)
     write_index(folder, Index(game=facts, entries=entries))
     return entries
@@ -195,10 +196,11 @@ def tell(
     entries: list[Entry], asked: int, collection: Collection, seconds: float, episodes: Path
 ) -> None:
     """Say what was made."""
-    frames, heldout = sum(e.length for e in entries), sum(e.split == "heldout" for e in entries)
+    frames, splits = sum(e.length for e in entries), Counter(e.split for e in entries)
     speed = (collection.frames - collection.first_frames) / seconds
     print(
-        f"{episodes}: {len(entries)} episodes ({heldout} held out), {frames} frames, "
+        f"{episodes}: {len(entries)} episodes ({splits['validation']} for validation, "
+        f"{splits['test']} for test), {frames} frames, "
         f"{speed:.0f} frames/s in each process"
     )
     first, last = collection.rewards[0], collection.rewards[-1]

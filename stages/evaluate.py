@@ -1,6 +1,7 @@
-"""Stage 7: what the models are worth on held-out episodes, as numbers, pictures and a page."""
+"""Stage 7: what the models are worth on unseen episodes, as numbers, pictures and a page."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import PositiveInt
 
@@ -19,6 +20,7 @@ from gamengen.stage import StageParams, run
 class Params(StageParams):
     """What is measured, and on how much."""
 
+    split: Literal["validation", "test"]  # to choose settings by, or to report
     seed: int
     batch_size: PositiveInt
     lpips_vgg: bool  # LPIPS by VGG16 too
@@ -38,7 +40,7 @@ def main(
     metrics: Path,
     report: Path,
 ) -> None:
-    """Measure on held-out frames only; write metrics.json and the report's folder.
+    """Measure on episodes of one split; write metrics.json and the report's folder.
 
     Where ``student`` is ``denoiser`` itself nothing was distilled.
     """
@@ -56,12 +58,13 @@ def main(
     forced = [*distilled, *model.teachers(teacher, one.teacher_steps)]
     played = [*distilled, *model.teachers(teacher, many.teacher_steps)]
     players = {m.name: m for m in distilled} | {"teacher": model.as_played(teacher)}
-    held = Heldout(Episodes(episodes), encoded, autoencoder, teacher.context_frames, where)
+    recorded, context = Episodes(episodes), teacher.context_frames
+    held = Heldout(recorded, encoded, autoencoder, context, where, params.split)
     chosen = plan.make(held, one, many, held_down, params.fvd, params.batch_size, seed)
     i3d = fvd.open_i3d(params.fvd, where)
     starts = {entry.id for batch in chosen.starts for entry, _ in batch}
-    recorded = [entry for entry in held.episodes.of("heldout") if entry.id in starts]
-    seen = enemies.sightings(held.episodes, recorded)
+    looked_at = [entry for entry in recorded.of(params.split) if entry.id in starts]
+    seen = enemies.sightings(recorded, looked_at)
     distance = PictureDistance(where, params.lpips_vgg)
 
     resume = artifact.resume_folder(params, [episodes, latents, decoder, denoiser, student], report)
@@ -78,6 +81,7 @@ def main(
     forced_names = ["copy_last", *(m.name for m in forced), "autoencoder"]
     played_names = ["copy_last", *(m.name for m in played), "autoencoder"]
     told = {
+        "split": params.split,
         "teacher_forced": summary.teacher_forced(
             tables["teacher_forced"], forced_names, one.moving_below
         ),

@@ -62,14 +62,15 @@ def play(length: int, height: int, width: int, seed: int) -> Episode:
 
 
 def make_episodes(
-    folder: Path, episodes: int = 4, length: int = 40, height: int = 32, width: int = 48
+    folder: Path, episodes: int = 5, length: int = 40, height: int = 32, width: int = 48
 ) -> Path:
-    """A store of episodes, the last two of them held out."""
+    """A store of episodes: the last two of test, the one before of validation."""
     game = game_facts(height, width)
     folder.mkdir(parents=True)
     writer = EpisodeWriter(folder / "writer-0", game)
+    splits = ["train"] * (episodes - 3) + ["validation", "test", "test"]
     entries = []
-    for number in range(episodes):
+    for number, split in enumerate(splits):
         start = writer.append(play(length, height, width, number))
         entries.append(
             Entry(
@@ -77,7 +78,7 @@ def make_episodes(
                 store="writer-0",
                 start=start,
                 length=length,
-                split="heldout" if number >= episodes - 2 else "train",
+                split=split,
                 seed=number,
                 policy="random",
                 agent_step=0,

@@ -23,6 +23,7 @@ from tests.conftest import Launch
 from tests.test_metrics_fvd import Detector
 
 SETTINGS: dict[str, Any] = {
+    "split": "test",
     "seed": 0,
     "batch_size": 3,
     "lpips_vgg": False,
@@ -220,8 +221,8 @@ def test_artifacts_that_do_not_belong_together_are_refused(
         r"strange/config\.json: autoencoder", [episodes, latents, decoder, denoiser, strange],
         tmp_path,
     )  # fmt: skip
-    more = make_episodes(tmp_path / "more", episodes=6)
-    refused("4 episodes, .*more has 6", [more, latents, decoder, denoiser, student], tmp_path)
+    more = make_episodes(tmp_path / "more", episodes=7)
+    refused("5 episodes, .*more has 7", [more, latents, decoder, denoiser, student], tmp_path)
     nothing = tmp_path / "nothing"
     refused("nothing", [episodes, latents, decoder, denoiser, nothing], tmp_path)
 

@@ -36,7 +36,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def held(paths: list[Path]) -> Heldout:
     episodes, latents, decoder, *_ = paths
-    return Heldout(Episodes(episodes), Latents(latents), Autoencoder.load(decoder), 3, CPU)
+    return Heldout(Episodes(episodes), Latents(latents), Autoencoder.load(decoder), 3, CPU, "test")
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_psnr_of_equal_pictures_is_the_rounding_s() -> None:
 def entries(*lengths: int) -> list[Entry]:
     return [
         Entry(
-            id=str(i), store="s", start=0, length=n, split="heldout", seed=0, policy="random",
+            id=str(i), store="s", start=0, length=n, split="test", seed=0, policy="random",
             agent_step=0,
         )
         for i, n in enumerate(lengths)
@@ -164,9 +164,9 @@ def test_rollouts_fit_into_their_episode() -> None:
 
 
 def test_latents_of_other_episodes_are_refused(paths: list[Path], tmp_path: Path) -> None:
-    others = Episodes(make_episodes(tmp_path / "others", episodes=5, length=80))
-    with pytest.raises(InputError, match=r"4 episodes, .*others has 5 .*'0004'.*repro encode"):
-        Heldout(others, Latents(paths[1]), Autoencoder.load(paths[2]), 3, CPU)
+    others = Episodes(make_episodes(tmp_path / "others", episodes=6, length=80))
+    with pytest.raises(InputError, match=r"5 episodes, .*others has 6 .*'0005'.*repro encode"):
+        Heldout(others, Latents(paths[1]), Autoencoder.load(paths[2]), 3, CPU, "test")
 
 
 # One frame ahead, and rollouts

@@ -15,7 +15,7 @@ LENGTH, KEPT = 30, 20
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Episodes:
-    """Three held-out episodes of random play."""
+    """Three test episodes of random play."""
     folder = tmp_path_factory.mktemp("recorded")
     facts = game_facts("defend_the_line", "160x120", 2, 2, 2, 4)
     writer, game, entries = EpisodeWriter(folder / "own.zarr", facts), Game(facts), []
@@ -35,7 +35,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Episodes:
             store="own.zarr",
             start=start,
             length=length,
-            split="heldout",
+            split="test",
             seed=seed,
             policy="random",
             agent_step=0,

@@ -19,7 +19,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
 class TeacherForced(Settings):
     """One frame ahead of real frames."""
 
-    frames: PositiveInt  # over all held-out episodes, evenly
+    frames: PositiveInt  # over all episodes of the split, evenly
     teacher_steps: list[PositiveInt]
     moving_below: float  # dB of copy-last: what counts as a moving frame
 

@@ -43,7 +43,7 @@ def teacher_forced(table: Table, names: Sequence[str], moving_below: float) -> N
 def _means(table: Table, names: Sequence[str], chosen: np.ndarray) -> Nested:
     out: Nested = {"frames": int(chosen.sum())}
     if not chosen.any():
-        return out | {"reason": "no such frame among the held-out windows"}
+        return out | {"reason": "no such frame among them"}
     episodes = table["episode"][chosen]
     out["episodes"] = len(np.unique(episodes))
     baselines = ("copy_last", "autoencoder")
