@@ -61,7 +61,8 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
         require_size(autoencoder.facts, Path(params.source), episodes.game)
     elif params.kind == "small":
         net, train = fit(params, episodes, resume, accelerator)
-        autoencoder = Autoencoder(net, measure(net, params, episodes, accelerator))
+        facts = measure(net, params, episodes, accelerator)
+        autoencoder = Autoencoder(net, facts.seen_by(term.backbone for term in params.perceptual))
     else:
         if params.source is None:
             raise InputError("params.yaml: autoencoder.source: null: name a hub model or a folder")
@@ -143,6 +144,7 @@ def geometry(net: SmallAutoencoder | AutoencoderKL, kind: str, episodes: Episode
         latent_mean=[0.0] * channels,
         latent_std=[1.0] * channels,
         encoder=encoder_digest(net),
+        perceptual=["vgg"] if kind == "stable-diffusion" else [],  # Stable Diffusion's own loss
     )
 
 

@@ -1,6 +1,7 @@
 """Picture <-> latent: Stable Diffusion's autoencoder, or a small one trained here."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,8 @@ from gamengen.episodes import GameFacts
 from gamengen.errors import InputError
 from gamengen.model.small_autoencoder import SmallAutoencoder
 
+Network = Literal["alex", "vgg"]
+
 
 class Facts(BaseModel, frozen=True, extra="forbid"):
     """What ``autoencoder.json`` says of the network beside it."""
@@ -28,12 +31,18 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
     latent_mean: list[float]  # per latent channel, over the training frames
     latent_std: list[float]
     encoder: str  # sha256 of the encoder's weights: which latents this decoder reads
+    # LPIPS networks that a loss of its training saw; a folder that does not say may have had both.
+    perceptual: list[Network] = ["alex", "vgg"]
 
     @property
     def padded(self) -> tuple[int, int]:
         """Height and width the network sees, pixels: 240 -> 256 as in the paper (§4.2)."""
         grid = 4 * self.downsampling  # latents that a U-Net can halve twice
         return -(-self.height // grid) * grid, -(-self.width // grid) * grid
+
+    def seen_by(self, networks: Iterable[Network]) -> "Facts":
+        """The same after a training whose loss saw these networks too."""
+        return self.model_copy(update={"perceptual": sorted({*self.perceptual, *networks})})
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
