@@ -13,7 +13,7 @@ from torch import Tensor
 from gamengen.dream import Dream, Settings
 from gamengen.engine import History, recorded_history
 from gamengen.episodes import Episodes
-from gamengen.metrics.picture import PictureDistance
+from gamengen.metrics.picture import PictureDistance, decibels
 
 FRAMES = 64
 
@@ -74,7 +74,7 @@ def compare(
     dream: Dream, reference: Dream, chosen: Sequence[Start], settings: Settings
 ) -> Fidelity:
     """Roll both out from the same starts, with the same actions and noise."""
-    distance = PictureDistance(torch.device("cpu"), vgg=False)
+    distance = PictureDistance(torch.device("cpu"), ["alex"])
     dream.settings = reference.settings = settings
     against, real, real_fp32 = [], [], []
     for start in chosen:
@@ -114,7 +114,7 @@ def read(path: Path) -> list[Fidelity]:
 
 def _distances(distance: PictureDistance, a: Tensor, b: Tensor) -> np.ndarray:
     values = distance(a, b)
-    return np.stack([values["psnr"], values["lpips"]])
+    return np.stack([decibels(values["mse"]), values["lpips_alex"]])
 
 
 def _mean(values: Sequence[np.ndarray]) -> Distance:

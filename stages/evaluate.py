@@ -11,6 +11,7 @@ from gamengen.episodes import Episodes
 from gamengen.latents import Latents
 from gamengen.metrics import enemies, fvd, jobs, model, plan, shards, summary
 from gamengen.metrics.heldout import Heldout
+from gamengen.metrics.moving import require_watched
 from gamengen.metrics.picture import PictureDistance
 from gamengen.model.autoencoder import Autoencoder, require_same_encoder
 from gamengen.model.denoiser import load_denoiser, require_match
@@ -23,7 +24,6 @@ class Params(StageParams):
     split: Literal["validation", "test"]  # to choose settings by, or to report
     seed: int
     batch_size: PositiveInt
-    lpips_vgg: bool  # LPIPS by VGG16 too
     teacher_forced: plan.TeacherForced
     autoregressive: plan.Autoregressive
     actions: plan.Actions
@@ -55,40 +55,40 @@ def main(
     model.require_same_context(teacher, pupil, denoiser, student)
     one, many, held_down = params.teacher_forced, params.autoregressive, params.actions
     distilled = [model.student(pupil)] if student != denoiser else []
-    forced = [*distilled, *model.teachers(teacher, one.teacher_steps)]
-    played = [*distilled, *model.teachers(teacher, many.teacher_steps)]
-    players = {m.name: m for m in distilled} | {"teacher": model.as_played(teacher)}
+    forced = [*distilled, *model.teachers(teacher, one.teacher_steps, pupil)]
+    played = [*distilled, *model.teachers(teacher, many.teacher_steps, pupil)]
+    players = [*distilled, model.as_played(teacher)]
     recorded, context = Episodes(episodes), teacher.context_frames
+    require_watched(recorded)
     held = Heldout(recorded, encoded, autoencoder, context, where, params.split)
     chosen = plan.make(held, one, many, held_down, params.fvd, params.batch_size, seed)
     i3d = fvd.open_i3d(params.fvd, where)
-    starts = {entry.id for batch in chosen.starts for entry, _ in batch}
-    looked_at = [entry for entry in recorded.of(params.split) if entry.id in starts]
+    looked_at = [entry for entry in recorded.of(params.split) if entry.id in chosen.entries]
     seen = enemies.sightings(recorded, looked_at)
-    distance = PictureDistance(where, params.lpips_vgg)
+    distance = PictureDistance(where)
 
     resume = artifact.resume_folder(params, [episodes, latents, decoder, denoiser, student], report)
     tables = shards.run(
         [
-            *jobs.one_frame_ahead(held, chosen, forced, distance, seed),
+            *jobs.one_frame_ahead(held, chosen, forced, distance, seen, seed),
             *jobs.rollouts(held, chosen, played, many.frames, distance, seen, seed + 1),
             *jobs.features(held, chosen, played, i3d, seed + 2),
-            *jobs.actions(held, chosen, players, held_down.frames, seed + 3),
+            *jobs.actions(held, chosen, players, held_down.frames, seen, seed + 3),
         ],
         resume,
         accelerator,
     )
     forced_names = ["copy_last", *(m.name for m in forced), "autoencoder"]
+    acted_names = [m.name for m in players]
     played_names = ["copy_last", *(m.name for m in played), "autoencoder"]
     told = {
         "split": params.split,
-        "teacher_forced": summary.teacher_forced(
-            tables["teacher_forced"], forced_names, one.moving_below
-        ),
+        "lpips_in_a_loss": autoencoder.facts.perceptual,
+        "teacher_forced": summary.teacher_forced(tables["teacher_forced"], forced_names),
         "autoregressive": summary.autoregressive(tables["rollouts"], played_names),
         "enemies": summary.enemies(tables["rollouts"], played_names),
         **summary.fvd_distances(tables.get("fvd"), played_names),
-        "actions": summary.actions(held, tables, chosen.actions, list(players), held_down.recorded),
+        "actions": summary.actions(encoded.game, tables, chosen.actions, acted_names),
     }
     with artifact.whole(report, accelerator) as folder:
         if accelerator.is_main_process:
@@ -96,7 +96,7 @@ def main(
                 told=told,
                 game=encoded.game,
                 params=params.model_dump(),
-                players=list(players),
+                players=acted_names,
                 forced=forced_names,
                 played=played_names,
                 curves=summary.per_step(tables["rollouts"], played_names),

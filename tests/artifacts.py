@@ -9,6 +9,7 @@ import torch
 from gamengen.checkpoint import save_model
 from gamengen.episodes import Entry, Episode, Episodes, EpisodeWriter, GameFacts, Index, write_index
 from gamengen.latents import LatentIndex, Latents, LatentWriter, change_std
+from gamengen.metrics.moving import WATCHED
 from gamengen.model.autoencoder import Autoencoder, Facts, encoder_digest, to_float
 from gamengen.model.denoiser import Denoiser
 from gamengen.model.small_autoencoder import SmallAutoencoder
@@ -32,7 +33,7 @@ def game_facts(height: int = 32, width: int = 48) -> GameFacts:
         action_tics=4,
         height=height,
         width=width,
-        variables=["HEALTH", "ANGLE"],
+        variables=["HEALTH", *WATCHED],
     )
 
 
@@ -54,10 +55,8 @@ def play(length: int, height: int, width: int, seed: int) -> Episode:
         frames=frames,
         actions=actions,
         rewards=np.zeros(length, np.float32),
-        variables={
-            "HEALTH": np.full(length, 100, np.float32),
-            "ANGLE": angle.astype(np.float32),
-        },
+        variables={name: np.zeros(length, np.float32) for name in WATCHED}
+        | {"HEALTH": np.full(length, 100, np.float32), "ANGLE": angle.astype(np.float32)},
     )
 
 

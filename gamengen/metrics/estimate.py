@@ -39,6 +39,18 @@ def estimate(values: Float[np.ndarray, " n"], episodes: Int[np.ndarray, " n"]) -
     return Estimate(mean, student_975(clusters - 1) * error, len(values))
 
 
+def ratio(
+    above: Float[np.ndarray, " n"],
+    below: Float[np.ndarray, " n"],
+    episodes: Int[np.ndarray, " n"],
+) -> Estimate:
+    """The sum of ``above`` over the sum of ``below``, with the interval of its linearisation."""
+    above, below = above.astype(np.float64), below.astype(np.float64)
+    found = float(above.sum() / below.sum())
+    apart = estimate((above - found * below) / below.mean(), episodes)
+    return Estimate(found, apart.margin, apart.count)
+
+
 def student_975(freedom: int) -> float:
     """97.5 % quantile of Student's t."""
     return float(stdtrit(freedom, 0.975))

@@ -10,7 +10,7 @@ from gamengen import device
 from gamengen.episodes import Entry, Episodes, Split
 from gamengen.errors import InputError
 from gamengen.latents import Latents, Window, Windows
-from gamengen.model.autoencoder import Autoencoder, to_uint8
+from gamengen.model.autoencoder import Autoencoder, to_float, to_uint8
 
 Place = tuple[Entry, int]  # an episode of the latents, and the frame to be predicted
 
@@ -68,6 +68,11 @@ class Heldout:
         entry, frame = place
         latents = self.latents.latents(entry, frame, frame + count)
         return self.show(torch.from_numpy(latents).float().to(self.where))
+
+    @torch.no_grad()
+    def through(self, frames: UInt8[Tensor, "n h w 3"]) -> UInt8[Tensor, "n h w 3"]:
+        """Pictures through the autoencoder, by way of latents as they are stored."""
+        return self.show(self.autoencoder.encode(to_float(frames)).half().float())
 
     @torch.no_grad()
     def show(self, latents: Tensor) -> UInt8[Tensor, "n h w 3"]:

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pydantic import BaseModel, Field, PositiveInt
 
 from gamengen.episodes import GameFacts
-from gamengen.metrics import autoregressive, fvd, teacher_forced
+from gamengen.metrics import autoregressive, fvd
 from gamengen.metrics.heldout import Heldout, Place, batches, sample_starts, sample_targets
-
-EXAMPLES = 4
 
 
 class Settings(BaseModel, frozen=True, extra="forbid"):
@@ -21,7 +19,6 @@ class TeacherForced(Settings):
 
     frames: PositiveInt  # over all episodes of the split, evenly
     teacher_steps: list[PositiveInt]
-    moving_below: float  # dB of copy-last: what counts as a moving frame
 
 
 class Autoregressive(Settings):
@@ -34,11 +31,10 @@ class Autoregressive(Settings):
 
 
 class Actions(Settings):
-    """One action held, by each model as it is played; 0 starts: not measured."""
+    """One action held, by the game and by each model as it is played; 0 starts: not measured."""
 
     starts: int = Field(ge=0)
     frames: int = Field(ge=3)
-    recorded: PositiveInt  # recorded frames per action to compare with
 
 
 @dataclass(frozen=True)
@@ -46,12 +42,16 @@ class Plan:
     """Batches of frames to predict, or of first frames to go on from."""
 
     targets: Sequence[Sequence[Place]]
-    examples: Sequence[Place]  # the first targets that move
     starts: Sequence[Sequence[Place]]
     shown: Sequence[Place]  # the first of the starts: those whose recordings move most
     videos: Sequence[Sequence[Place]]  # for FVD; none without weights
     replays: Sequence[Sequence[Place]]  # to hold each action from
     actions: Sequence[int]  # those of at most one button
+
+    @property
+    def entries(self) -> set[str]:
+        """Ids of the episodes of whose frames it must be known what is in sight."""
+        return {entry.id for batch in (*self.targets, *self.starts) for entry, _ in batch}
 
 
 def make(
@@ -73,7 +73,6 @@ def make(
     replays = sample_starts(entries, actions.starts, actions.frames, seed + 3)
     return Plan(
         targets=batches(targets, batch_size),
-        examples=teacher_forced.first_moving(held, targets, forced.moving_below, EXAMPLES),
         starts=batches(shown + [place for place in starts if place not in shown], batch_size),
         shown=shown,
         videos=batches(video_starts, batch_size),
