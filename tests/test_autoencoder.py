@@ -100,7 +100,7 @@ def test_training_tells_which_networks_its_loss_saw(seen: list[str], tmp_path: P
 def test_without_validation_nothing_is_trained(tmp_path: Path) -> None:
     path = make_episodes(tmp_path / "episodes") / "index.json"
     path.write_text(path.read_text().replace('"validation"', '"train"'))
-    with pytest.raises(InputError, match="no episode .* in split 'validation' .*dvc repro"):
+    with pytest.raises(InputError, match=r"no episode .* in split 'validation' .*dvc repro"):
         autoencoder.main(
             tiny.params(autoencoder.Params, "autoencoder"), path.parent, tmp_path / "a"
         )
