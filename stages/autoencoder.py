@@ -70,6 +70,7 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
     """Train (or fetch) the autoencoder, measure its latents' scale, save both."""
     accelerator = device.start()
     episodes = Episodes(episodes_path)
+    unseen = Frames(episodes, "validation").draw(32, params.seed, -2, 0)
     resume = artifact.resume_folder(params, [episodes_path, *params.reads()], autoencoder_path)
     train = None
     if params.kind == "small" and params.source is not None:
@@ -77,7 +78,8 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
         require_size(autoencoder.facts, Path(params.source), episodes.game)
     elif params.kind == "small":
         net, train = fit(params, episodes, resume, accelerator)
-        autoencoder = Autoencoder(net, measure(net, params, episodes, accelerator))
+        facts = measure(net, params, episodes, accelerator)
+        autoencoder = Autoencoder(net, facts.seen_by(term.backbone for term in params.perceptual))
     else:
         assert params.source is not None
         vae = load_stable_diffusion(params.source)
@@ -88,7 +90,8 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
             autoencoder.save(folder)
             if train:
                 train.publish(folder)
-    report(autoencoder, params, episodes, accelerator)
+    pictures = torch.from_numpy(episodes.batch(unseen))
+    report(autoencoder, params, pictures, accelerator)
 
 
 def fit(
@@ -158,6 +161,7 @@ def geometry(net: SmallAutoencoder | AutoencoderKL, kind: str, episodes: Episode
         latent_mean=[0.0] * channels,
         latent_std=[1.0] * channels,
         encoder=encoder_digest(net),
+        perceptual=["vgg"] if kind == "stable-diffusion" else [],  # Stable Diffusion's own loss
     )
 
 
@@ -197,11 +201,10 @@ def measure(
 
 @torch.no_grad()
 def report(
-    autoencoder: Autoencoder, params: Params, episodes: Episodes, accelerator: Accelerator
+    autoencoder: Autoencoder, params: Params, pictures: torch.Tensor, accelerator: Accelerator
 ) -> None:
-    """Say what was made: size, latent shape, and PSNR and LPIPS on held-out frames."""
-    places = Frames(episodes, "heldout").draw(32, params.seed, -2, 0)
-    x = to_float(torch.from_numpy(episodes.batch(places))).to(accelerator.device)
+    """Say what was made: size, latent shape, and PSNR and LPIPS on validation frames."""
+    x = to_float(pictures).to(accelerator.device)
     y = autoencoder.decode(autoencoder.encode(x)).clamp(-1, 1)
     psnr = 10 * torch.log10(4 / (y - x).square().mean((1, 2, 3)))
     distances = ", ".join(
@@ -212,7 +215,7 @@ def report(
     count = sum(p.numel() for p in autoencoder.net.parameters())
     accelerator.print(
         f"autoencoder: {count / 1e6:.2f} M parameters, latents {autoencoder.facts.latent_shape}; "
-        f"{len(places)} held-out frames: PSNR {psnr.mean():.2f} dB, {distances}"
+        f"{len(pictures)} validation frames: PSNR {psnr.mean():.2f} dB, {distances}"
     )
 
 

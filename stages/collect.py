@@ -1,6 +1,7 @@
 """Stage 1: train an agent on Doom, and keep every frame it sees on the way (§3.1, A.5)."""
 
 import time
+from collections import Counter
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -14,7 +15,7 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from stable_baselines3.common.vec_env import VecEnv
 
 from gamengen.collection.agent import AgentSettings, Choose, new_agent, play, saved_agent, train
-from gamengen.collection.collection import Collection, last_state, split, write_rewards
+from gamengen.collection.collection import Collection, Shares, last_state, split, write_rewards
 from gamengen.collection.recording import Policy, Rules, Writer, start_games
 from gamengen.data.episodes import Entry, EpisodeWriter, Index, write_index
 from gamengen.game.doom import (
@@ -45,7 +46,7 @@ class Params(StageParams):
     tics_per_frame: int = Field(gt=0, le=35)
     action_tics: PositiveInt
     frames: PositiveInt
-    heldout_share: float = Field(gt=0, lt=1)
+    shares: Shares
     seed: NonNegativeInt
     games: int = Field(gt=0, le=256)
     rules: Rules
@@ -189,7 +190,7 @@ def publish(
 ) -> list[Entry]:
     """Put every process's stores under one index; returns its entries.
 
-    Raises InputError when there are too few episodes for two splits.
+    Raises InputError when there are too few episodes for three splits.
     """
     states = []
     for own in (resume / f"{rank}-of-{processes}" for rank in range(processes)):
@@ -197,12 +198,12 @@ def publish(
         for store in own.glob("*.zarr"):
             link(store, folder)
     entries = [entry for state in states for game in state.games for entry in game.entries]
-    if len(entries) < 2:
+    if len(entries) < 3:
         raise InputError(
-            f"params.yaml: collect.frames: {params.frames}: gave {len(entries)} episode, too few "
-            "for training and held-out ones; raise it, or lower collect.rules.episode_tics"
+            f"params.yaml: collect.frames: {params.frames}: episodes: {len(entries)}, too few to "
+            "train, validate and test on; raise it, or lower collect.rules.episode_tics"
         )
-    entries = split(entries, params.heldout_share)
+    entries = split(entries, params.shares)
     write_rewards(folder / "reward.csv", states)
     write_index(folder, Index(game=facts, entries=entries))
     return entries
@@ -212,10 +213,11 @@ def tell(
     entries: list[Entry], asked: int, collection: Collection, seconds: float, episodes: Path
 ) -> None:
     """Say what was made."""
-    frames, heldout = sum(e.length for e in entries), sum(e.split == "heldout" for e in entries)
+    frames, splits = sum(e.length for e in entries), Counter(e.split for e in entries)
     speed = (collection.frames - collection.first_frames) / seconds
     print(
-        f"{episodes}: {len(entries)} episodes ({heldout} held out), {frames} frames, "
+        f"{episodes}: {len(entries)} episodes ({splits['validation']} for validation, "
+        f"{splits['test']} for test), {frames} frames, "
         f"{speed:.0f} frames/s in each process"
     )
     first, last = collection.rewards[0], collection.rewards[-1]

@@ -84,6 +84,7 @@ def main(
             device.sync()
             train.done(step, {"loss": loss, "mse": mse, **distances, "gradient_norm": norm})
 
+    autoencoder.facts = facts.seen_by(term.backbone for term in params.perceptual)
     with artifact.whole(decoder_path, accelerator) as folder:
         if accelerator.is_main_process:
             autoencoder.save(folder)

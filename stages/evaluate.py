@@ -1,6 +1,7 @@
-"""Stage 7: what the models are worth on held-out episodes, as numbers, pictures and a page."""
+"""Stage 7: what the models are worth on unseen episodes, as numbers, pictures and a page."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import NonNegativeInt
 
@@ -11,6 +12,7 @@ from gamengen.evaluation import enemies, fvd, jobs, plan, shards, summary
 from gamengen.evaluation import player as model
 from gamengen.evaluation import report as pages
 from gamengen.evaluation.heldout import Heldout
+from gamengen.evaluation.moving import require_watched
 from gamengen.evaluation.picture import PictureDistance
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import load_denoiser, require_match
@@ -22,9 +24,9 @@ from gamengen.runtime.stage import StageParams, run
 class Params(StageParams):
     """What is measured, and on how much."""
 
+    split: Literal["validation", "test"]  # to choose settings by, or to report
     seed: NonNegativeInt
     batch_size: Size
-    lpips_vgg: bool  # LPIPS by VGG16 too
     teacher_forced: plan.TeacherForced
     autoregressive: plan.Autoregressive
     actions: plan.Actions
@@ -41,7 +43,7 @@ def main(
     metrics: Path,
     report: Path,
 ) -> None:
-    """Measure on held-out frames only; write metrics.json and the report's folder.
+    """Measure on episodes of one split; write metrics.json and the report's folder.
 
     Where ``student`` is ``denoiser`` itself nothing was distilled.
     """
@@ -56,38 +58,40 @@ def main(
     model.require_same_context(teacher, pupil, denoiser, student)
     one, many, held_down = params.teacher_forced, params.autoregressive, params.actions
     distilled = [model.student(pupil)] if student != denoiser else []
-    forced = [*distilled, *model.teachers(teacher, one.teacher_steps)]
-    played = [*distilled, *model.teachers(teacher, many.teacher_steps)]
-    players = {m.name: m for m in distilled} | {"teacher": model.as_played(teacher)}
-    held = Heldout(Episodes(episodes), encoded, autoencoder, teacher.context_frames, where)
+    forced = [*distilled, *model.teachers(teacher, one.teacher_steps, pupil)]
+    played = [*distilled, *model.teachers(teacher, many.teacher_steps, pupil)]
+    players = [*distilled, model.as_played(teacher)]
+    recorded, context = Episodes(episodes), teacher.context_frames
+    require_watched(recorded)
+    held = Heldout(recorded, encoded, autoencoder, context, where, params.split)
     chosen = plan.make(held, one, many, held_down, params.fvd, params.batch_size, seed)
     i3d = fvd.open_i3d(params.fvd, where)
-    starts = {entry.id for batch in chosen.starts for entry, _ in batch}
-    recorded = [entry for entry in held.episodes.of("heldout") if entry.id in starts]
-    seen = enemies.sightings(held.episodes, recorded)
-    distance = PictureDistance(where, params.lpips_vgg)
+    looked_at = [entry for entry in recorded.of(params.split) if entry.id in chosen.entries]
+    seen = enemies.sightings(recorded, looked_at)
+    distance = PictureDistance(where)
 
     resume = artifact.resume_folder(params, [episodes, latents, decoder, denoiser, student], report)
     tables = shards.run(
         [
-            *jobs.one_frame_ahead(held, chosen, forced, distance, seed),
+            *jobs.one_frame_ahead(held, chosen, forced, distance, seen, seed),
             *jobs.rollouts(held, chosen, played, many.frames, distance, seen, seed + 1),
             *jobs.features(held, chosen, played, i3d, seed + 2),
-            *jobs.actions(held, chosen, players, held_down.frames, seed + 3),
+            *jobs.actions(held, chosen, players, held_down.frames, seen, seed + 3),
         ],
         resume,
         accelerator,
     )
     forced_names = ["copy_last", *(m.name for m in forced), "autoencoder"]
+    acted_names = [m.name for m in players]
     played_names = ["copy_last", *(m.name for m in played), "autoencoder"]
     told = {
-        "teacher_forced": summary.teacher_forced(
-            tables["teacher_forced"], forced_names, one.moving_below
-        ),
+        "split": params.split,
+        "lpips_in_a_loss": autoencoder.facts.perceptual,
+        "teacher_forced": summary.teacher_forced(tables["teacher_forced"], forced_names),
         "autoregressive": summary.autoregressive(tables["rollouts"], played_names),
         "enemies": summary.enemies(tables["rollouts"], played_names),
         **summary.fvd_distances(tables.get("fvd"), played_names),
-        "actions": summary.actions(held, tables, chosen.actions, list(players), held_down.recorded),
+        "actions": summary.actions(encoded.game, tables, chosen.actions, acted_names),
     }
     with artifact.whole(report, accelerator) as folder:
         if accelerator.is_main_process:
@@ -95,7 +99,7 @@ def main(
                 told=told,
                 game=encoded.game,
                 params=params.model_dump(),
-                players=list(players),
+                players=acted_names,
                 forced=forced_names,
                 played=played_names,
                 curves=summary.per_step(tables["rollouts"], played_names),

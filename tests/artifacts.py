@@ -10,6 +10,7 @@ import torch
 from gamengen.data.encoding import Facts
 from gamengen.data.episodes import Entry, Episode, Episodes, EpisodeWriter, Index, write_index
 from gamengen.data.latents import LatentIndex, Latents, LatentWriter, change_std
+from gamengen.evaluation.moving import WATCHED
 from gamengen.game.doom import config_path
 from gamengen.game.facts import GameFacts
 from gamengen.model.autoencoder import Autoencoder, encoder_digest, to_float
@@ -36,7 +37,7 @@ def game_facts(height: int = 32, width: int = 48) -> GameFacts:
         action_tics=4,
         height=height,
         width=width,
-        variables=["HEALTH", "ANGLE"],
+        variables=["HEALTH", *WATCHED],
     )
 
 
@@ -58,10 +59,8 @@ def play(length: int, height: int, width: int, seed: int) -> Episode:
         frames=frames,
         actions=actions,
         rewards=np.zeros(length, np.float32),
-        variables={
-            "HEALTH": np.full(length, 100, np.float32),
-            "ANGLE": angle.astype(np.float32),
-        },
+        variables={name: np.zeros(length, np.float32) for name in WATCHED}
+        | {"HEALTH": np.full(length, 100, np.float32), "ANGLE": angle.astype(np.float32)},
     )
 
 
@@ -76,14 +75,15 @@ def own_game(folder: Path, scenario: str = "defend_the_center", text: str = "") 
 
 
 def make_episodes(
-    folder: Path, episodes: int = 4, length: int = 40, height: int = 32, width: int = 48
+    folder: Path, episodes: int = 5, length: int = 40, height: int = 32, width: int = 48
 ) -> Path:
-    """A store of episodes, the last two of them held out."""
+    """A store of episodes: the last two of test, the one before of validation."""
     game = game_facts(height, width)
     folder.mkdir(parents=True)
     writer = EpisodeWriter(folder / "writer-0", game)
+    splits = ["train"] * (episodes - 3) + ["validation", "test", "test"]
     entries = []
-    for number in range(episodes):
+    for number, split in enumerate(splits):
         start = writer.append(play(length, height, width, number))
         entries.append(
             Entry(
@@ -91,7 +91,7 @@ def make_episodes(
                 store="writer-0",
                 start=start,
                 length=length,
-                split="heldout" if number >= episodes - 2 else "train",
+                split=split,
                 seed=number,
                 policy="random",
                 agent_step=0,

@@ -13,7 +13,7 @@ HEIGHT, WIDTH = 40, 48  # the least that Stable-Baselines3 takes for a picture, 
 
 @dataclass(frozen=True)
 class Made:
-    """The data folder, its weights, and the history up to a held-out frame."""
+    """The data folder, its weights, and the history up to a test frame."""
 
     data: Path
     weights: Weights
@@ -37,6 +37,6 @@ def open_playable(data: Path, frame: int = 12) -> Made:
     for seed, net in enumerate((weights.teacher, weights.student)):
         awake(net, seed)
     episodes = Episodes(data / "episodes")
-    entry = episodes.of("heldout")[0]
+    entry = episodes.of("test")[0]
     history = recorded_history(episodes, entry, frame, weights.teacher.context_frames)
     return Made(data, weights, history, frame)

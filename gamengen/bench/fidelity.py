@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from gamengen.data.episodes import Episodes, recorded_history
-from gamengen.evaluation.picture import PictureDistance
+from gamengen.evaluation.picture import PictureDistance, decibels
 from gamengen.game.engine import History
 from gamengen.play.dream import Dream, Settings
 
@@ -53,8 +53,8 @@ KEPT = TypeAdapter(list[Fidelity])
 
 
 def starts(episodes: Episodes, context_frames: int, count: int, frames: int) -> list[Start]:
-    """Starts in held-out episodes, spread evenly over them."""
-    long = [entry for entry in episodes.of("heldout") if entry.length > frames + 1]
+    """Starts in test episodes, spread evenly over them."""
+    long = [entry for entry in episodes.of("test") if entry.length > frames + 1]
     found = []
     for number in range(count if long else 0):
         entry = long[number % len(long)]
@@ -74,7 +74,7 @@ def compare(
     dream: Dream, reference: Dream, chosen: Sequence[Start], settings: Settings
 ) -> Fidelity:
     """Roll both out from the same starts, with the same actions and noise."""
-    distance = PictureDistance(torch.device("cpu"), vgg=False)
+    distance = PictureDistance(torch.device("cpu"), ["alex"])
     dream.settings = reference.settings = settings
     against, real, real_fp32 = [], [], []
     for start in chosen:
@@ -114,7 +114,7 @@ def read(path: Path) -> list[Fidelity]:
 
 def _distances(distance: PictureDistance, a: Tensor, b: Tensor) -> np.ndarray:
     values = distance(a, b)
-    return np.stack([values["psnr"], values["lpips"]])
+    return np.stack([decibels(values["mse"]), values["lpips_alex"]])
 
 
 def _mean(values: Sequence[np.ndarray]) -> Distance:

@@ -61,7 +61,7 @@ def main(options: Options) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    entry = episodes.of("heldout")[0]
+    entry = episodes.of("test")[0]
     history = recorded_history(
         episodes, entry, min(100, entry.length - 1), weights.teacher.context_frames
     )
@@ -140,7 +140,7 @@ def _losses(weights: Weights, episodes: Episodes, options: Options) -> Iterator[
     context, count = weights.teacher.context_frames, options.rollouts
     chosen = fidelity.starts(episodes, context, count, fidelity.FRAMES)
     if not chosen:
-        print("int8's loss: no held-out episode is long enough", file=sys.stderr)
+        print("int8's loss: no test episode is long enough", file=sys.stderr)
         return
     found = []
     for steps in options.steps:

@@ -1,5 +1,6 @@
 """What latents are: the facts of the autoencoder that made them, without its network."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +9,8 @@ from pydantic import BaseModel, FiniteFloat
 from gamengen.game.facts import GameFacts
 from gamengen.runtime.checksums import require_sound
 from gamengen.runtime.errors import InputError
+
+Network = Literal["alex", "vgg"]
 
 
 class Facts(BaseModel, frozen=True, extra="forbid"):
@@ -21,12 +24,18 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
     latent_mean: list[FiniteFloat]  # per latent channel, over the training frames
     latent_std: list[FiniteFloat]
     encoder: str  # sha256 of the encoder's weights: which latents this decoder reads
+    # LPIPS networks that a loss of its training saw; a folder that does not say may have had both.
+    perceptual: list[Network] = ["alex", "vgg"]
 
     @property
     def padded(self) -> tuple[int, int]:
         """Height and width the network sees, pixels: 240 -> 256 as in the paper (§4.2)."""
         grid = 4 * self.downsampling  # latents that a U-Net can halve twice
         return -(-self.height // grid) * grid, -(-self.width // grid) * grid
+
+    def seen_by(self, networks: Iterable[Network]) -> "Facts":
+        """The same after a training whose loss saw these networks too."""
+        return self.model_copy(update={"perceptual": sorted({*self.perceptual, *networks})})
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

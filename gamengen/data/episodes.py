@@ -1,15 +1,16 @@
 """Frames, actions and variables of played games: Zarr in and out, whole episodes only."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Int32, UInt8
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from gamengen.data.columns import damage_told, open_column, read_rows, require_written
@@ -19,7 +20,8 @@ from gamengen.runtime import device
 from gamengen.runtime.checksums import SUMS, require_sound
 from gamengen.runtime.errors import InputError
 
-Split = Literal["train", "heldout"]
+# Settings are chosen on validation; what is reported and played is test.
+Split = Literal["train", "validation", "test"]
 FRAMES_PER_CHUNK = 8
 CHUNKS_PER_SHARD = 64
 ROWS_PER_SHARD = FRAMES_PER_CHUNK * CHUNKS_PER_SHARD
@@ -33,7 +35,8 @@ class Entry(BaseModel, frozen=True, extra="forbid"):
     store: str  # folder beside the index
     start: int
     length: int  # frames, the terminal one included
-    split: Split
+    # Before there was validation, "heldout" was what is test now: by the same hash.
+    split: Annotated[Split, BeforeValidator(lambda told: "test" if told == "heldout" else told)]
     seed: int
     policy: Literal["training", "trained", "random"]
     agent_step: int  # the agent's training steps when the episode began
@@ -75,6 +78,25 @@ class Episode:
 
     def __len__(self) -> int:
         return len(self.actions)
+
+
+def of_split(
+    entries: Sequence[Entry], split: Split, folder: Path, longer_than: int = 0
+) -> list[Entry]:
+    """The entries of a split with more than so many frames.
+
+    Raises InputError where there are none, as in a recording from before there was validation.
+    """
+    found = [e for e in entries if e.split == split and e.length > longer_than]
+    if not found:
+        counted = Counter(entry.split for entry in entries)
+        there = ", ".join(f"{counted[name]} of {name}" for name in sorted(counted))
+        raise InputError(
+            f"{folder}/index.json: no episode of more than {longer_than} frames in split "
+            f"{split!r} (episodes: {there}); where the split is not there the recording is older "
+            "than it: collect again with: dvc repro; else raise collect.frames"
+        )
+    return found
 
 
 class EpisodeWriter:
@@ -167,10 +189,7 @@ class Episodes:
 
     def of(self, split: Split) -> list[Entry]:
         """The episodes of one split. Raises InputError when there is none."""
-        entries = [entry for entry in self.entries if entry.split == split]
-        if not entries:
-            raise InputError(f"{self.folder}/index.json: no episode in split {split!r}")
-        return entries
+        return of_split(self.entries, split, self.folder)
 
     def frames(
         self, entry: Entry, begin: int = 0, end: int | None = None

@@ -14,7 +14,7 @@ from zarr.codecs import Crc32cCodec
 
 from gamengen.data.columns import open_column, read_rows, written
 from gamengen.data.encoding import Facts
-from gamengen.data.episodes import Entry, Index, Split, read_index
+from gamengen.data.episodes import Entry, Index, Split, of_split, read_index
 from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
 
@@ -85,13 +85,7 @@ class Latents:
 
     def of(self, split: Split, longer_than: int = 0) -> list[Entry]:
         """Episodes of a split with more than so many frames. Raises InputError if none."""
-        entries = [e for e in self.entries if e.split == split and e.length > longer_than]
-        if not entries:
-            raise InputError(
-                f"{self.folder}/index.json: no episode of more than {longer_than} frames in split "
-                f"{split!r}; raise collect.frames"
-            )
-        return entries
+        return of_split(self.entries, split, self.folder, longer_than)
 
     def latents(self, entry: Entry, begin: int, end: int) -> Float16[np.ndarray, "n c h w"]:
         """Normalised latents of frames ``[begin, end)``."""

@@ -40,8 +40,8 @@ class Replays(BaseModel, frozen=True, extra="forbid"):
 
 
 def write_replays(episodes: Episodes, path: Path, count: int, frames: int) -> None:
-    """Keep the first ``frames`` frames of ``count`` held-out episodes, the longest."""
-    longest = sorted(episodes.of("heldout"), key=lambda entry: -entry.length)[:count]
+    """Keep the first ``frames`` frames of ``count`` test episodes, the longest."""
+    longest = sorted(episodes.of("test"), key=lambda entry: -entry.length)[:count]
     kept = [
         Replay(
             entry=entry.model_copy(update={"length": min(entry.length, frames)}),

@@ -1,7 +1,6 @@
 """Are actions obeyed? How the picture moves while one action is held, against the real game."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -9,14 +8,16 @@ from einops import rearrange, repeat
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from gamengen.data.episodes import recorded_history
+from gamengen.evaluation.enemies import require_recorded
 from gamengen.evaluation.heldout import Heldout, Place
 from gamengen.evaluation.player import Model, Progress, roll_out
 from gamengen.evaluation.shards import Table
+from gamengen.game.engine import Engine
 
 BAND = (0.30, 0.50)  # rows of the picture: around the horizon, above the gun
 STILL = 1 / 160  # of the width: less movement than this is none
 FARTHEST = 1 / 4  # of the width: no frame moves farther
-FEWEST = 20  # recorded frames of an action, below which nothing is said of it
 
 
 def horizontal_shift(
@@ -52,69 +53,73 @@ def _spectrum(pictures: Tensor) -> Tensor:
     return torch.fft.rfft(band * torch.hann_window(width, periodic=False))
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """How the real game moved while an action was held, over pairs of held-out frames.
-
-    ``decoded`` are the shifts of the same pairs through the autoencoder, whose pictures are all
-    that a model can show: some movement is lost in them.
-    """
-
-    shifts: Float[np.ndarray, " n"]
-    decoded: Float[np.ndarray, " n"]
-    episodes: Int[np.ndarray, " n"]
-
-    @property
-    def usual(self) -> float:
-        """The median shift, pixels to the right."""
-        return float(np.median(self.shifts))
-
-
-def recorded(held: Heldout, action: int, most: int) -> Recorded | None:
-    """Shifts of held-out frames at which ``action`` was taken, and before which it was too.
-
-    None where there are too few to say how the game answers.
-    """
-    shifts: list[np.ndarray] = []
-    decoded: list[np.ndarray] = []
-    episodes: list[int] = []
-    for number, entry in enumerate(held.entries):
-        actions = held.latents.actions(entry, 0, entry.length)[:-1]
-        frames = 1 + np.flatnonzero((actions[1:] == action) & (actions[:-1] == action))
-        for frame in frames[: -(-most // len(held.entries))]:
-            place = entry, int(frame)
-            for pair, into in (
-                (held.pixels(place, 0, 2), shifts),
-                (held.ceiling(place, 2), decoded),
-            ):
-                into.append(horizontal_shift(pair[:1], pair[1:]))
-            episodes.append(number)
-    if len(shifts) < FEWEST:
-        return None
-    return Recorded(np.concatenate(shifts), np.concatenate(decoded), np.array(episodes))
-
-
-def replay(
+def videos(
     held: Heldout,
-    model: Model,
+    models: Sequence[Model],
     places: Sequence[Place],
     action: int,
-    frames: int,
+    real: UInt8[Tensor, "b n h w 3"],
     progress: Progress,
     *seeds: int,
-) -> Table:
-    """Rows of ``episode`` and ``shift`` ``[frames - 1]`` while the model is given one action."""
-    window = held.window(places)
-    held_down = torch.full((len(places), frames), action)
-    video = roll_out(model, held.show, window, held_down, progress, *seeds)
-    shifts = horizontal_shift(
-        rearrange(video[:, :-1], "b n h w c -> (b n) h w c"),
-        rearrange(video[:, 1:], "b n h w c -> (b n) h w c"),
-    )
-    return {
-        "episode": np.array([held.number(place) for place in places]),
-        "shift": rearrange(shifts, "(b n) -> b n", b=len(places)),
+) -> dict[str, Tensor]:
+    """``uint8 [b, n, h, w, 3]`` from each place on, while one action is held.
+
+    ``real`` as it was played, ``autoencoder`` (that through it), ``copy_last`` (the last frame
+    before the start, held), then the models.
+    """
+    count = real.shape[1]
+    window, actions = held.window(places), torch.full((len(places), count), action)
+    last = torch.cat([held.pixels(place, -1, 0) for place in places])
+    found = {
+        "real": real,
+        "autoencoder": torch.stack([held.through(video) for video in real]),
+        "copy_last": repeat(last, "b h w c -> b n h w c", n=count),
     }
+    for model in models:
+        found[model.name] = roll_out(model, held.show, window, actions, progress, *seeds)
+    return found
+
+
+def played(
+    held: Heldout, game: Engine, places: Sequence[Place], action: int, frames: int
+) -> tuple[UInt8[Tensor, "b n h w 3"], Int[np.ndarray, " b"]]:
+    """The game itself from each place on while one action is held.
+
+    Also how many frames came before it was over, after which it stands still. Raises InputError
+    when an episode does not come to the place as it was recorded.
+    """
+    shown, lasted = [], []
+    for entry, frame in places:
+        recorded = held.recorded[entry.id]
+        begun = game.start(recorded_history(held.episodes, recorded, frame - 1, 1))
+        require_recorded(begun, held.episodes, recorded, frame - 1)
+        video, going_on = [], 0
+        for _ in range(frames):
+            video.append(game.step(action))
+            going_on += game.over is None
+        shown.append(torch.from_numpy(np.stack(video)))
+        lasted.append(going_on)
+    return torch.stack(shown).to(held.where), np.array(lasted)
+
+
+def measure(
+    found: Mapping[str, Tensor],
+    lasted: Int[np.ndarray, " b"],
+    held: Heldout,
+    places: Sequence[Place],
+) -> Table:
+    """Rows of ``episode`` and ``<name>/shift`` ``[n - 1]``: nan where the real game was over."""
+    count = found["real"].shape[1]
+    over = np.arange(1, count)[None] >= lasted[:, None]
+    table: Table = {"episode": np.array([held.number(place) for place in places])}
+    for name, video in found.items():
+        shifts = horizontal_shift(
+            rearrange(video[:, :-1], "b n h w c -> (b n) h w c"),
+            rearrange(video[:, 1:], "b n h w c -> (b n) h w c"),
+        )
+        shift = rearrange(shifts, "(b n) -> b n", b=len(places))
+        table[f"{name}/shift"] = np.where(over, np.nan, shift)
+    return table
 
 
 def moves_alike(shifts: np.ndarray, usual: float, width: int) -> np.ndarray:
@@ -127,7 +132,9 @@ def _direction(shifts: np.ndarray, still: float) -> np.ndarray:
     return np.where(np.abs(shifts) < still, 0, np.sign(shifts))
 
 
-def flatten(table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """All shifts of a replay in one row, and the episode each belongs to."""
-    shifts = table["shift"]
-    return shifts.ravel(), repeat(table["episode"], "b -> (b n)", n=shifts.shape[1])
+def flatten(table: Table, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """All shifts of one player in a row, and the episode each belongs to."""
+    shifts = table[f"{name}/shift"]
+    episodes = repeat(table["episode"], "b -> b n", n=shifts.shape[1])
+    seen = ~np.isnan(shifts)
+    return shifts[seen], episodes[seen]

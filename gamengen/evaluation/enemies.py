@@ -46,12 +46,24 @@ def _look(game: Game, episodes: Episodes, entry: Entry) -> list[list[Box]]:
     for action in episodes.actions(entry)[: entry.length - 1]:
         frame = game.step(int(action))
         found.append(game.enemies)
-    if not np.array_equal(frame, episodes.frames(entry, entry.length - 1)[0]):
+    require_recorded(frame, episodes, entry, entry.length - 1)
+    return found
+
+
+def require_recorded(
+    frame: UInt8[np.ndarray, "h w 3"], episodes: Episodes, entry: Entry, number: int
+) -> None:
+    """Raise InputError unless an episode that is played again has come to the recorded frame."""
+    if not np.array_equal(frame, episodes.frames(entry, number, number + 1)[0]):
         raise InputError(
             f"{episodes.folder}: episode {entry.id} is another when it is played again; was it "
             "recorded by another ViZDoom? collect again with: dvc repro collect"
         )
-    return found
+
+
+def is_speck(box: Box) -> bool:
+    """Whether an enemy is too small to be told from what is around it."""
+    return min(box[2:]) < SMALLEST
 
 
 def contrast(
@@ -65,9 +77,7 @@ def contrast(
     covariance, variance = np.zeros(len(boxes)), np.zeros(len(boxes))
     for n, seen in enumerate(boxes):
         pair = shown[n].cpu().numpy().astype(float), real[n].cpu().numpy().astype(float)
-        for x, y, width, height in seen:
-            if min(width, height) < SMALLEST:
-                continue
+        for x, y, width, height in (box for box in seen if not is_speck(box)):
             rows = slice(max(0, y - MARGIN), y + height + MARGIN)
             columns = slice(max(0, x - MARGIN), x + width + MARGIN)
             ours, theirs = (p[rows, columns] - p[rows, columns].mean((0, 1)) for p in pair)

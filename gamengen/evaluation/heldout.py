@@ -1,4 +1,4 @@
-"""Held-out episodes as pixels, latents and windows, and which of their frames are measured."""
+"""Episodes of validation or test as pixels, latents and windows; which frames are measured."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from gamengen.data.episodes import Entry, Episodes
+from gamengen.data.episodes import Entry, Episodes, Split
 from gamengen.data.latents import Latents, Window, Windows
-from gamengen.model.autoencoder import Autoencoder, to_uint8
+from gamengen.model.autoencoder import Autoencoder, to_float, to_uint8
 from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
 
@@ -18,7 +18,8 @@ Place = tuple[Entry, int]  # an episode of the latents, and the frame to be pred
 class Heldout:
     """Everything that is known of held-out frames, on the device that measures.
 
-    Raises InputError when episodes and latents are not of the same games.
+    Raises InputError when episodes and latents are not of the same games, or have none of the
+    split.
     """
 
     def __init__(
@@ -28,10 +29,11 @@ class Heldout:
         autoencoder: Autoencoder,
         context_frames: int,
         where: torch.device,
+        split: Split,
     ) -> None:
         require_same_games(episodes, latents)
         self.episodes, self.latents, self.autoencoder = episodes, latents, autoencoder
-        self.windows = Windows(latents, "heldout", context_frames, targets=1)
+        self.windows = Windows(latents, split, context_frames, targets=1)
         self.recorded = {entry.id: entry for entry in episodes.entries}
         self.where = where
 
@@ -66,6 +68,11 @@ class Heldout:
         entry, frame = place
         latents = self.latents.latents(entry, frame, frame + count)
         return self.show(torch.from_numpy(latents).float().to(self.where))
+
+    @torch.no_grad()
+    def through(self, frames: UInt8[Tensor, "n h w 3"]) -> UInt8[Tensor, "n h w 3"]:
+        """Pictures through the autoencoder, by way of latents as they are stored."""
+        return self.show(self.autoencoder.encode(to_float(frames)).half().float())
 
     @torch.no_grad()
     def show(self, latents: Tensor) -> UInt8[Tensor, "n h w 3"]:

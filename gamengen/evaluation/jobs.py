@@ -1,35 +1,47 @@
 """The plan's measurements as jobs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import closing
+from itertools import islice
 
 from gamengen.evaluation import action_following as obedience
 from gamengen.evaluation import autoregressive, fvd, teacher_forced
 from gamengen.evaluation.enemies import Sightings
 from gamengen.evaluation.heldout import Heldout
+from gamengen.evaluation.moving import moves
 from gamengen.evaluation.picture import PictureDistance
 from gamengen.evaluation.plan import Plan
 from gamengen.evaluation.player import Model, Progress
 from gamengen.evaluation.shards import Batch, Job, Table
+from gamengen.game.real_game import RealGame
+
+EXAMPLES = 4
 
 
 def one_frame_ahead(
-    held: Heldout, plan: Plan, models: Sequence[Model], distance: PictureDistance, seed: int
+    held: Heldout,
+    plan: Plan,
+    models: Sequence[Model],
+    distance: PictureDistance,
+    sightings: Sightings | None,
+    seed: int,
 ) -> list[Job]:
-    """Job ``teacher_forced``, the distances, and ``examples``, some pictures."""
+    """Job ``teacher_forced``, the distances, and ``examples``, some pictures that move."""
 
     def measure(number: int, batch: Batch, progress: Progress) -> Table:
         pictures = teacher_forced.predictions(held, models, batch, progress, seed, number)
-        return teacher_forced.measure(pictures, held, batch, distance)
+        return teacher_forced.measure(pictures, held, batch, sightings, distance)
 
     def show(number: int, batch: Batch, progress: Progress) -> Table:
         pictures = teacher_forced.predictions(held, models, batch, progress, seed, -1)
         return {name: shown.cpu().numpy() for name, shown in pictures.items()}
 
     passes = sum(model.passes for model in models)
-    examples = [plan.examples] if plan.examples else []
+    moving = (place for batch in plan.targets for place in batch if moves(held, place, sightings))
+    examples = list(islice(moving, EXAMPLES))
     return [
         Job("teacher_forced", plan.targets, passes, measure),
-        Job("examples", examples, passes, show),
+        Job("examples", [examples] if examples else [], passes, show),
     ]
 
 
@@ -72,15 +84,26 @@ def features(
 
 
 def actions(
-    held: Heldout, plan: Plan, models: Mapping[str, Model], frames: int, seed: int
+    held: Heldout,
+    plan: Plan,
+    models: Sequence[Model],
+    frames: int,
+    sightings: Sightings | None,
+    seed: int,
 ) -> list[Job]:
-    """Jobs ``action_<index>_<player>``: how a player's picture slides while one action is held."""
+    """Jobs ``action_<index>``: how the picture slides while one action is held, the game's too.
 
-    def job(action: int, player: str, model: Model) -> Job:
+    None where there is no such game to play.
+    """
+
+    def job(action: int) -> Job:
         def measure(number: int, batch: Batch, progress: Progress) -> Table:
-            return obedience.replay(held, model, batch, action, frames, progress, seed, number)
+            with closing(RealGame(held.latents.game)) as game:
+                real, lasted = obedience.played(held, game, batch, action, frames)
+            found = obedience.videos(held, models, batch, action, real, progress, seed, number)
+            return obedience.measure(found, lasted, held, batch)
 
-        name = f"action_{action}_{player}"
-        return Job(name, plan.replays, frames * model.passes, measure)
+        passes = frames * sum(model.passes for model in models)
+        return Job(f"action_{action}", plan.replays, passes, measure)
 
-    return [job(action, *player) for action in plan.actions for player in models.items()]
+    return [job(action) for action in plan.actions if sightings is not None]

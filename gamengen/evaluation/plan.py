@@ -6,12 +6,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
-from gamengen.evaluation import autoregressive, fvd, teacher_forced
+from gamengen.evaluation import autoregressive, fvd
 from gamengen.evaluation.heldout import Heldout, Place, batches, sample_starts, sample_targets
 from gamengen.game.facts import GameFacts
 from gamengen.runtime.settings import Settings
-
-EXAMPLES = 4
 
 
 def once_each(steps: list[int]) -> list[int]:
@@ -27,9 +25,8 @@ Steps = Annotated[list[PositiveInt], Field(min_length=1), AfterValidator(once_ea
 class TeacherForced(Settings):
     """One frame ahead of real frames."""
 
-    frames: PositiveInt  # over all held-out episodes, evenly
+    frames: PositiveInt  # over all episodes of the split, evenly
     teacher_steps: Steps
-    moving_below: float = Field(gt=0)  # dB of copy-last: what counts as a moving frame
 
 
 class Autoregressive(Settings):
@@ -42,11 +39,10 @@ class Autoregressive(Settings):
 
 
 class Actions(Settings):
-    """One action held, by each model as it is played; 0 starts: not measured."""
+    """One action held, by the game and by each model as it is played; 0 starts: not measured."""
 
     starts: NonNegativeInt
     frames: int = Field(ge=3)
-    recorded: PositiveInt  # recorded frames per action to compare with
 
 
 @dataclass(frozen=True)
@@ -54,12 +50,16 @@ class Plan:
     """Batches of frames to predict, or of first frames to go on from."""
 
     targets: Sequence[Sequence[Place]]
-    examples: Sequence[Place]  # the first targets that move
     starts: Sequence[Sequence[Place]]
     shown: Sequence[Place]  # the first of the starts: those whose recordings move most
     videos: Sequence[Sequence[Place]]  # for FVD; none without weights
     replays: Sequence[Sequence[Place]]  # to hold each action from
     actions: Sequence[int]  # those of at most one button
+
+    @property
+    def entries(self) -> set[str]:
+        """Ids of the episodes of whose frames it must be known what is in sight."""
+        return {entry.id for batch in (*self.targets, *self.starts) for entry, _ in batch}
 
 
 def make(
@@ -81,7 +81,6 @@ def make(
     replays = sample_starts(entries, actions.starts, actions.frames, seed + 3)
     return Plan(
         targets=batches(targets, batch_size),
-        examples=teacher_forced.first_moving(held, targets, forced.moving_below, EXAMPLES),
         starts=batches(shown + [place for place in starts if place not in shown], batch_size),
         shown=shown,
         videos=batches(video_starts, batch_size),

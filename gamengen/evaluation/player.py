@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from einops import rearrange
 from jaxtyping import Int64, UInt8
 from torch import Tensor
@@ -40,20 +39,24 @@ def student(net: Denoiser) -> Model:
 
 def as_played(net: Denoiser) -> Model:
     """The denoiser, sampled as its folder says."""
-    return Model(f"steps_{net.sampling.steps}", Sampler(net, net.sampling))
+    return Model("teacher", Sampler(net, net.sampling))
 
 
-def teachers(net: Denoiser, steps: Sequence[int]) -> list[Model]:
+def teachers(net: Denoiser, steps: Sequence[int], pupil: Denoiser) -> list[Model]:
     """The denoiser, sampled in each number of steps and otherwise as its folder says.
 
-    Raises InputError where it has fewer timesteps.
+    But a single step starts where the student does: from noise of its temperature. Raises
+    InputError where the denoiser has fewer timesteps.
     """
     most = net.schedule.timesteps
     if max(steps) > most:
         raise InputError(
             f"params.yaml: evaluate: teacher_steps: {steps}: the denoiser has {most} timesteps"
         )
-    return [Model(f"steps_{n}", Sampler(net, replace(net.sampling, steps=n))) for n in steps]
+    usual = {n: replace(net.sampling, steps=n) for n in steps}
+    if 1 in usual:
+        usual[1] = replace(usual[1], temperature=pupil.sampling.temperature)
+    return [Model(f"steps_{n}", Sampler(net, sampling)) for n, sampling in usual.items()]
 
 
 def require_same_context(teacher: Denoiser, pupil: Denoiser, denoiser: Path, student: Path) -> None:
@@ -67,12 +70,8 @@ def require_same_context(teacher: Denoiser, pupil: Denoiser, denoiser: Path, stu
 
 def predict(model: Model, window: Window, *seeds: int) -> Tensor:
     """The next latent at each row of a window; the same noise for every model."""
-    random = device.generator(*seeds)
-    noise = torch.randn(window.target.shape, generator=random).to(window.target.device)
-    eps = None
-    if model.sampler.sampling.context_noise > 0:
-        eps = torch.randn(window.context.shape, generator=random).to(window.context.device)
-    return model.sampler.next_latent(window.context, window.actions, noise, eps)
+    noise = model.sampler.draw(window.context, device.generator(*seeds))
+    return model.sampler.next_latent(window.context, window.actions, *noise)
 
 
 def roll_out(

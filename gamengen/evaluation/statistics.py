@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-
-NORMAL_975 = 1.959964  # 97.5 % quantile of the normal distribution
+from scipy.special import stdtrit
 
 
 @dataclass(frozen=True)
@@ -40,17 +39,18 @@ def estimate(values: Float[np.ndarray, " n"], episodes: Int[np.ndarray, " n"]) -
     return Estimate(mean, student_975(clusters - 1) * error, len(values))
 
 
+def ratio(
+    above: Float[np.ndarray, " n"],
+    below: Float[np.ndarray, " n"],
+    episodes: Int[np.ndarray, " n"],
+) -> Estimate:
+    """The sum of ``above`` over the sum of ``below``, with the interval of its linearisation."""
+    above, below = above.astype(np.float64), below.astype(np.float64)
+    found = float(above.sum() / below.sum())
+    apart = estimate((above - found * below) / below.mean(), episodes)
+    return Estimate(found, apart.margin, apart.count)
+
+
 def student_975(freedom: int) -> float:
-    """97.5 % quantile of Student's t (Abramowitz & Stegun 26.7.5, exact for 1 and 2)."""
-    if freedom == 1:
-        return 12.7062
-    if freedom == 2:
-        return 4.30265
-    z, n = NORMAL_975, freedom
-    return float(
-        z
-        + (z**3 + z) / (4 * n)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
-        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * n**4)
-    )
+    """97.5 % quantile of Student's t."""
+    return float(stdtrit(freedom, 0.975))

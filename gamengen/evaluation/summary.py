@@ -5,98 +5,77 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from gamengen.evaluation import action_following as obedience
 from gamengen.evaluation import fvd
 from gamengen.evaluation.enemies import AFTER
-from gamengen.evaluation.heldout import Heldout
-from gamengen.evaluation.shards import Table
-from gamengen.evaluation.statistics import estimate
+from gamengen.evaluation.scores import Nested, gain, score, write
+from gamengen.evaluation.shards import Table, under
+from gamengen.evaluation.statistics import estimate, ratio
+from gamengen.game.facts import GameFacts
 
-Nested = dict[str, Any]
-
-
-def put(out: Nested, key: str, values: np.ndarray, episodes: np.ndarray, digits: int) -> None:
-    """Write a mean as ``key`` and half its 95 % interval, where there is one, as ``key_95``."""
-    found = estimate(values.astype(np.float64), episodes)
-    out[key] = round(found.mean, digits)
-    if found.margin is not None:
-        out[f"{key}_95"] = round(found.margin, digits)
+NO_GAME = "not measured: ViZDoom has no such game"
 
 
-def digits(metric: str) -> int:
-    """Decimals that a metric is printed with."""
-    return 2 if metric == "psnr" else 4
-
-
-def teacher_forced(table: Table, names: Sequence[str], moving_below: float) -> Nested:
-    """Means over all frames, and under ``moving`` over those whose copy-last PSNR is low."""
-    moving = table["copy_last/psnr"] < moving_below
-    out = _means(table, names, np.ones_like(moving))
-    out["moving"] = _means(table, names, moving)
-    out["moving"]["below_db"] = moving_below
+def teacher_forced(table: Table, names: Sequence[str]) -> Nested:
+    """Means over all frames, and under ``moving`` over those that move."""
+    out = _means(table, names, np.ones_like(table["moving"]))
+    out["moving"] = _means(table, names, table["moving"])
     return out
 
 
 def _means(table: Table, names: Sequence[str], chosen: np.ndarray) -> Nested:
     out: Nested = {"frames": int(chosen.sum())}
     if not chosen.any():
-        return out | {"reason": "no such frame among the held-out windows"}
+        return out | {"reason": "no such frame among them"}
     episodes = table["episode"][chosen]
     out["episodes"] = len(np.unique(episodes))
-    baselines = ("copy_last", "autoencoder")
-    for name in names:
-        out[name] = {}
-        for metric in metrics_of(table):
-            values = table[f"{name}/{metric}"][chosen]
-            put(out[name], metric, values, episodes, digits(metric))
-            if name not in baselines:
-                gain = values - table[f"copy_last/{metric}"][chosen]
-                put(out[name], f"{metric}_over_copy_last", gain, episodes, digits(metric))
+    found = {name: {m: v[chosen] for m, v in under(name, table).items()} for name in names}
+    for name, ours in found.items():
+        out[name] = score(ours, episodes)
+        if name not in ("copy_last", "autoencoder"):
+            out[name] |= gain(ours, found["copy_last"], episodes, "{}_over_copy_last")
     return out
-
-
-def metrics_of(table: Table) -> list[str]:
-    """The metrics a table has a column of."""
-    return [key.removeprefix("copy_last/") for key in table if key.startswith("copy_last/")]
 
 
 def autoregressive(table: Table, names: Sequence[str]) -> Nested:
     """Means over all steps, and at the first and the last one."""
-    rollouts, frames = table["copy_last/psnr"].shape
-    episodes = table["episode"]
+    rollouts, frames = table["copy_last/mse"].shape
     out: Nested = {
         "rollouts": rollouts,
         "frames": frames,
-        "episodes": len(np.unique(episodes)),
+        "episodes": len(np.unique(table["episode"])),
     }
+    parts = {"{}": slice(None), "{}_first": slice(1), "{}_last": slice(frames - 1, None)}
     for name in names:
         out[name] = {}
-        for metric in metrics_of(table):
-            values = table[f"{name}/{metric}"]
-            put(out[name], metric, values.mean(1), episodes, digits(metric))
-            put(out[name], f"{metric}_first", values[:, 0], episodes, digits(metric))
-            put(out[name], f"{metric}_last", values[:, -1], episodes, digits(metric))
+        for named, steps in parts.items():
+            out[name] |= _over(table, name, steps, named)
     return out
+
+
+def _over(table: Table, name: str, steps: slice, named: str) -> Nested:
+    """The score of some steps of all rollouts."""
+    some = {metric: values[:, steps] for metric, values in under(name, table).items()}
+    episodes = table["episode"].repeat(some["mse"].shape[1])
+    return score({metric: values.ravel() for metric, values in some.items()}, episodes, named)
 
 
 def enemies(table: Table, names: Sequence[str]) -> Nested:
     """Share of the enemies' contrast that is left after 1, 4, 16 and 64 own frames."""
     if "enemies/real" not in table:
-        return {"reason": "not measured: ViZDoom has no such game"}
+        return {"reason": NO_GAME}
     real = table["enemies/real"]
     out: Nested = {}
-    for after in (n for n in AFTER if n <= real.shape[1]):
-        total = real[:, after - 1].sum()
-        out[f"after_{after}"] = {
-            name: round(float(table[f"enemies/{name}"][:, after - 1].sum() / total), 3)
-            if total
-            else None
-            for name in names
-        }
+    for step in (n - 1 for n in AFTER if n <= real.shape[1]):
+        told: Nested = dict.fromkeys(names)
+        out[f"after_{step + 1}"] = told
+        if real[:, step].any():
+            for name in names:
+                left = table[f"enemies/{name}"][:, step]
+                write(told, name, ratio(left, real[:, step], table["episode"]), 3)
     return out
 
 
@@ -115,39 +94,31 @@ def fvd_distances(table: Table | None, names: Sequence[str]) -> Nested:
 
 
 def actions(
-    held: Heldout,
-    tables: Mapping[str, Table],
-    chosen: Sequence[int],
-    players: Sequence[str],
-    most: int,
+    game: GameFacts, tables: Mapping[str, Table], chosen: Sequence[int], players: Sequence[str]
 ) -> Nested:
     """Per action: the usual shift, pixels to the right a frame, and the share that moves so.
 
-    ``tables`` has one of every ``action_<index>_<player>``.
+    ``tables`` has one of every ``action_<index>``, or of none where there is no such game.
     """
+    out: Nested = {}
     if not chosen:
         return {"reason": "not measured: evaluate.actions.starts is 0"}
-    game = held.latents.game
-    out: Nested = {}
+    if f"action_{chosen[0]}" not in tables:
+        return {"reason": NO_GAME}
     for action in chosen:
-        told: Nested = {}
+        table = tables[f"action_{action}"]
+        real, _ = obedience.flatten(table, "real")
+        told: Nested = {"frames": len(real)}
         out[game.action_names[action]] = told
-        real = obedience.recorded(held, action, most)
-        if real is None:
-            told["reason"] = f"recorded at fewer than {obedience.FEWEST} held-out frames in a row"
+        if not len(real):
+            told["reason"] = "the game was over at once"
             continue
-        told["shift_real"], told["frames_real"] = round(real.usual, 2), len(real.shifts)
-        found = {
-            "real": (real.shifts, real.episodes),
-            "autoencoder": (real.decoded, real.episodes),
-        }
-        for player in players:
-            found[player] = obedience.flatten(tables[f"action_{action}_{player}"])
-            told[f"shift_{player}"] = round(float(np.median(found[player][0])), 2)
-            told[f"frames_{player}"] = len(found[player][0])
-        for name, (values, groups) in found.items():
-            alike = obedience.moves_alike(values, real.usual, game.width)
-            put(told, f"alike_{name}", alike, groups, 3)
+        usual = float(np.median(real))
+        for name in ("real", "autoencoder", "copy_last", *players):
+            shifts, episodes = obedience.flatten(table, name)
+            alike = obedience.moves_alike(shifts, usual, game.width)
+            told[f"shift_{name}"] = round(float(np.median(shifts)), 2)
+            write(told, f"alike_{name}", estimate(alike, episodes), 3)
     return out
 
 
@@ -163,32 +134,35 @@ def in_words(told: Nested) -> str:
     """What the stage says at its end: each number with what makes it readable."""
     forced, moving = told["teacher_forced"], told["teacher_forced"]["moving"]
     lines = [
-        f"one frame ahead, {moving['frames']} moving of {forced['frames']} held-out frames "
-        "(PSNR per frame, averaged; LPIPS-alex):"
+        f"{told['split']}, one frame ahead, {moving['frames']} moving of {forced['frames']} frames "
+        "(PSNR of the pooled error; LPIPS by AlexNet, VGG16):"
     ]
     for name, value in moving.items():
         if isinstance(value, dict):
-            lines.append(f"  {name:12} {value['psnr']:6.2f} dB  LPIPS {value['lpips']:.3f}")
+            lines.append(f"  {name:12} {_in_words(value, '{}')}")
     played = told["autoregressive"]
     lines.append(f"{played['rollouts']} rollouts of {played['frames']} frames, first -> last:")
     for name, value in played.items():
         if isinstance(value, dict):
-            lines.append(
-                f"  {name:12} {value['psnr_first']:6.2f} -> {value['psnr_last']:.2f} dB  "
-                f"LPIPS {value['lpips_first']:.3f} -> {value['lpips_last']:.3f}"
-            )
+            ends = (_in_words(value, named) for named in ("{}_first", "{}_last"))
+            lines.append(f"  {name:12} {' -> '.join(ends)}")
     return "\n".join(lines)
+
+
+def _in_words(told: Nested, named: str) -> str:
+    psnr, *lpips = (
+        told[named.format(metric)] for metric in ("psnr_pooled", "lpips_alex", "lpips_vgg")
+    )
+    return f"{psnr:6.2f} dB  LPIPS {', '.join(f'{value:.3f}' for value in lpips)}"
 
 
 def per_step(table: Table, names: Sequence[str]) -> list[Nested]:
     """One row per step of a rollout; keys ``<model>_<metric>`` and ``..._95``."""
     rows: list[Nested] = []
-    for step in range(table["copy_last/psnr"].shape[1]):
+    for step in range(table["copy_last/mse"].shape[1]):
         row: Nested = {"step": step + 1}
         for name in names:
-            for metric in metrics_of(table):
-                values = table[f"{name}/{metric}"][:, step]
-                put(row, f"{name}_{metric}", values, table["episode"], digits(metric))
+            row |= _over(table, name, slice(step, step + 1), f"{name}_{{}}")
         rows.append(row)
     return rows
 

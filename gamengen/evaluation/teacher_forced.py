@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gamengen.evaluation.enemies import Sightings
 from gamengen.evaluation.heldout import Heldout, Place
-from gamengen.evaluation.picture import PictureDistance, psnr
+from gamengen.evaluation.moving import moves
+from gamengen.evaluation.picture import PictureDistance
 from gamengen.evaluation.player import Model, Progress, predict
 from gamengen.evaluation.shards import Table
 
@@ -32,25 +34,20 @@ def predictions(
 
 
 def measure(
-    pictures: dict[str, Tensor], held: Heldout, places: Sequence[Place], distance: PictureDistance
+    pictures: dict[str, Tensor],
+    held: Heldout,
+    places: Sequence[Place],
+    sightings: Sightings | None,
+    distance: PictureDistance,
 ) -> Table:
-    """Rows of ``episode`` and ``<name>/<metric>``, one per place."""
-    table: Table = {"episode": np.array([held.number(place) for place in places])}
+    """Rows of ``episode``, ``moving`` and ``<name>/<metric>``, one per place."""
+    table: Table = {
+        "episode": np.array([held.number(place) for place in places]),
+        "moving": np.array([moves(held, place, sightings) for place in places]),
+    }
     for name, shown in pictures.items():
         if name == "real":
             continue
         for metric, values in distance(shown, pictures["real"]).items():
             table[f"{name}/{metric}"] = values
     return table
-
-
-def first_moving(held: Heldout, places: Sequence[Place], below: float, count: int) -> list[Place]:
-    """The first places at which copying the last frame has a PSNR ``below`` so many dB."""
-    found: list[Place] = []
-    for place in places:
-        if len(found) == count:
-            break
-        pair = held.pixels(place, -1, 1)
-        if psnr(pair[:1], pair[1:])[0] < below:
-            found.append(place)
-    return found

@@ -111,23 +111,30 @@ class Sampler:
             x_t = diffusion.ddim_step(x0, eps, torch.full_like(alpha_bar, then))
         return diffusion.from_residual(x_t, context, self.denoiser.residual_std)
 
+    def draw(
+        self, context: Float[Tensor, "b l c h w"], generator: torch.Generator
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b l c h w"] | None]:
+        """Noise to start from, and noise for the context where its level is above 0.
+
+        The generator moves on alike at every level: what models start from is the same. Noise is
+        drawn on the CPU, so that every device dreams the same from one seed. It goes to the device
+        without waiting for it: CUDA takes a copy of pageable memory before it returns.
+        """
+        where = context.device
+        noise = torch.randn(context[:, 0].shape, generator=generator)
+        seed = int(torch.randint(2**62, (), generator=generator))
+        eps = None
+        if self.sampling.context_noise > 0:
+            own = torch.Generator().manual_seed(seed)
+            eps = torch.randn(context.shape, generator=own).to(where, non_blocking=True)
+        return noise.to(where, non_blocking=True), eps
+
     def step(
         self, past: Past, action: Int64[Tensor, " b"], generator: torch.Generator
     ) -> Float[Tensor, "b c h w"]:
-        """The latent that ``action`` leads to; it becomes the last of ``past``.
-
-        Noise is drawn on the CPU, so that every device dreams the same from one seed. It goes to
-        the device without waiting for it: CUDA takes a copy of pageable memory before it returns.
-        """
+        """The latent that ``action`` leads to; it becomes the last of ``past``."""
         past.act(action)
-        where = past.context.device
-        noise = torch.randn(past.context[:, 0].shape, generator=generator).to(
-            where, non_blocking=True
-        )
-        eps = None
-        if self.sampling.context_noise > 0:
-            eps = torch.randn(past.context.shape, generator=generator)
-            eps = eps.to(where, non_blocking=True)
+        noise, eps = self.draw(past.context, generator)
         latent = self.next_latent(past.context, past.actions, noise, eps)
         past.push(latent)
         return latent

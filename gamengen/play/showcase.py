@@ -24,7 +24,7 @@ SCRIPT = [
 
 
 def main(file: Path, data: Path) -> None:
-    """Play the script from a held-out start; the real game is on the left."""
+    """Play the script from a test episode's start; the real game is on the left."""
     played = source.load(data, open_backend(usual(), latents=data.resolve() / "latents"))
     moments = []
     with closing(Match(played.new_dream(), played.new_real)) as match:

@@ -18,7 +18,7 @@ MAX_STARTS = 24
 
 @dataclass(frozen=True)
 class Source:
-    """New engines, and the held-out episodes from which they start."""
+    """New engines, and the test episodes from which they start."""
 
     facts: GameFacts
     episodes: Episodes
@@ -40,8 +40,8 @@ class Source:
         return recorded_history(self.episodes, entry, frame, self.context_frames)
 
     def starts(self) -> list[tuple[Entry, int]]:
-        """Start points: a moment a third into every held-out episode, of at most 24."""
-        entries = [entry for entry in self.episodes.of("heldout") if entry.length > 1]
+        """Start points: a moment a third into every test episode, of at most 24."""
+        entries = [entry for entry in self.episodes.of("test") if entry.length > 1]
         chosen = entries[:: -(-len(entries) // MAX_STARTS)]
         return [(entry, entry.length // 3) for entry in chosen]
 

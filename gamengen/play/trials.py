@@ -112,15 +112,15 @@ class Trials:
         return self._active(frames[0 if self.open.truth == "real" else -1])
 
     def _moment(self, length: int) -> tuple[Entry, int]:
-        """Where in the held-out episodes so many more frames were recorded, drawn uniformly."""
+        """Where in the test episodes so many more frames were recorded, drawn uniformly."""
         least = self.source.context_frames
         room = [
             (entry, entry.length - length - least)
-            for entry in self.source.episodes.of("heldout")
+            for entry in self.source.episodes.of("test")
             if entry.length - length > least
         ]
         if not room:
-            raise BadMessage(f"no held-out episode has {length} frames after {least} of context")
+            raise BadMessage(f"no test episode has {length} frames after {least} of context")
         at = self.chance.randrange(sum(places for _, places in room))
         for entry, places in room:
             if at < places:

@@ -3,13 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from gamengen.collection.agent import AgentSettings, new_agent
-from gamengen.collection.collection import split
+from gamengen.collection.collection import Shares, split
 from gamengen.collection.recording import Progress, RecordedGame, Rules, Writer, for_agent
-from gamengen.data.episodes import Entry, Episodes, Index, write_index
+from gamengen.data.episodes import Entry, Episodes, Index, Split, write_index
 from gamengen.game.doom import game_facts
 from tests.tiny import tiny_params
 
@@ -194,20 +195,39 @@ def entries(lengths: list[int]) -> list[Entry]:
     ]
 
 
-def heldout(told: list[Entry]) -> list[int]:
-    return [entry.seed for entry in told if entry.split == "heldout"]
+SHARES = Shares(validation=0.1, test=0.2)
+
+
+def seeds(told: list[Entry], name: Split) -> set[int]:
+    return {entry.seed for entry in told if entry.split == name}
 
 
 def test_the_split_is_a_function_of_the_seeds():
-    lengths = [100] * 400
-    seeds = heldout(split(entries(lengths), 0.2))
-    assert 50 < len(seeds) < 110
-    assert heldout(split(entries(lengths)[::-1], 0.2)) == seeds[::-1]
+    told = split(entries([100] * 400), SHARES)
+    assert 50 < len(seeds(told, "test")) < 110
+    assert 20 < len(seeds(told, "validation")) < 60
+    again = split(entries([100] * 400)[::-1], SHARES)
+    assert again == told[::-1]
+    smaller = split(entries([100] * 300), SHARES)
+    assert smaller == told[:300], "a larger collection keeps every episode's split"
 
 
-@pytest.mark.parametrize("share", [0.001, 0.5, 0.999])
-@pytest.mark.parametrize("lengths", [[5, 200], [5, 5, 5, 200], [300, 20, 30, 100, 110]])
-def test_both_splits_exist_and_a_long_episode_is_held_out(lengths: list[int], share: float):
-    told = split(entries(lengths), share)
-    assert 0 < len(heldout(told)) < len(told)
-    assert max(e.length for e in told if e.split == "heldout") >= np.median(lengths)
+def test_what_was_held_out_before_there_was_validation_is_test():
+    """The same hash and share: an old recording's episodes are those of a new one."""
+    keys = {seed: np.random.default_rng(seed).random() for seed in range(400)}
+    told = split(entries([100] * 400), SHARES)
+    assert seeds(told, "test") == {seed for seed, key in keys.items() if key < SHARES.test}
+
+
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.499])
+@pytest.mark.parametrize("lengths", [[5, 5, 200], [5, 5, 5, 200], [300, 20, 30, 100, 110]])
+def test_all_splits_exist_and_long_episodes_are_kept_back(lengths: list[int], share: float):
+    told = split(entries(lengths), Shares(validation=share, test=share))
+    assert seeds(told, "train")
+    for name in ("validation", "test"):
+        assert max(e.length for e in told if e.split == name) >= np.median(lengths)
+
+
+def test_shares_leave_some_to_train_on():
+    with pytest.raises(ValidationError, match=r"validation 0.5 \+ test 0.6 must be less than 1"):
+        Shares(validation=0.5, test=0.6)

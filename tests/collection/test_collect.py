@@ -58,7 +58,7 @@ def assert_whole(folder: Path) -> None:
         for entry in (entry for entry in episodes.entries if entry.store == store):
             assert entry.start == ends
             ends += entry.length
-    assert {entry.split for entry in episodes.entries} == {"train", "heldout"}
+    assert {entry.split for entry in episodes.entries} == {"train", "validation", "test"}
     game = Game(episodes.game)
     for entry in (episodes.entries[0], episodes.entries[-1]):
         frames = [game.start(entry.seed)]
@@ -185,8 +185,8 @@ def test_a_disk_too_small_is_told_at_once(tmp_path: Path):
         main(asked, tmp_path / "episodes")
 
 
-def test_too_few_episodes_for_two_splits_are_told(tmp_path: Path):
+def test_too_few_episodes_for_three_splits_are_told(tmp_path: Path):
     one = params(Params, "collect", policy="random", games=1, frames=1)
-    with pytest.raises(InputError, match="gave 1 episode, too few"):
+    with pytest.raises(InputError, match="episodes: 1, too few"):
         main(one, tmp_path / "episodes")
     assert not (tmp_path / "episodes").exists()

@@ -108,3 +108,16 @@ def test_no_episodes_is_told(tmp_path: Path):
     write(tmp_path / "episodes", [])
     with pytest.raises(InputError, match=r"no episodes; raise collect\.frames"):
         Episodes(tmp_path / "episodes")
+
+
+def test_a_recording_of_before_there_was_validation_loads_and_lacks_it(tmp_path: Path) -> None:
+    path = make_episodes(tmp_path / "episodes") / "index.json"
+    text = path.read_text().replace('"validation"', '"train"').replace('"test"', '"heldout"')
+    path.write_text(text)
+    episodes = Episodes(path.parent)
+    assert [entry.split for entry in episodes.entries] == ["train"] * 3 + ["test"] * 2
+    assert episodes.of("test") == episodes.entries[3:]
+    with pytest.raises(
+        InputError, match=r"index\.json: .*'validation' .*2 of test, 3 of train.*dvc repro"
+    ):
+        episodes.of("validation")

@@ -9,7 +9,7 @@ from tests.artifacts import make_autoencoder, make_episodes, make_latents
 @pytest.fixture(scope="module")
 def latents(tmp_path_factory: pytest.TempPathFactory) -> Latents:
     folder = tmp_path_factory.mktemp("latents")
-    episodes = make_episodes(folder / "episodes", episodes=4, length=12)
+    episodes = make_episodes(folder / "episodes", length=12)
     return Latents(make_latents(folder / "l", episodes, make_autoencoder(folder / "a")))
 
 

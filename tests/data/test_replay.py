@@ -5,46 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gamengen.data.episodes import Entry, Episode, Episodes, EpisodeWriter, Index, write_index
+from gamengen.data.episodes import Episodes
 from gamengen.data.replay import play_again, write_replays
-from gamengen.game.doom import Game, game_facts
 from gamengen.runtime.errors import InputError
+from tests.doom import record
 
 LENGTH, KEPT = 30, 20
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Episodes:
-    """Three held-out episodes of random play."""
-    folder = tmp_path_factory.mktemp("recorded")
-    facts = game_facts("defend_the_line", "160x120", 2, 2, 2, 4)
-    writer, game, entries = EpisodeWriter(folder / "own.zarr", facts), Game(facts), []
-    for seed in range(3):
-        length = LENGTH + seed
-        actions = np.random.default_rng(seed).integers(len(facts.actions), size=length)
-        actions[-1] = facts.no_action
-        frames, variables = [game.start(seed)], [game.variables]
-        for action in actions[:-1]:
-            frames.append(game.step(int(action)))
-            variables.append(game.variables)
-        columns = {n: np.array([v[n] for v in variables], np.float32) for n in facts.variables}
-        zeros = np.zeros(length, np.float32)
-        start = writer.append(Episode(np.stack(frames), actions.astype(np.int32), zeros, columns))
-        entry = Entry(
-            id=f"{seed}",
-            store="own.zarr",
-            start=start,
-            length=length,
-            split="heldout",
-            seed=seed,
-            policy="random",
-            agent_step=0,
-        )
-        entries.append(entry)
-    game.close()
-    writer.flush()
-    write_index(folder, Index(game=facts, entries=entries))
-    return Episodes(folder)
+    """Three test episodes of random play."""
+    return record(tmp_path_factory.mktemp("recorded"), ["test"] * 3, LENGTH)
 
 
 def test_an_episode_is_played_again_frame_by_frame(recorded: Episodes, tmp_path: Path) -> None:

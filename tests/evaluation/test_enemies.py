@@ -46,11 +46,16 @@ def test_specks_do_not_count() -> None:
 
 def test_shares_are_pooled_over_rollouts() -> None:
     table = {
+        "episode": np.array([0, 1]),
         "enemies/real": np.array([[4.0, 0, 0, 2], [1.0, 0, 0, 2]]),
         "enemies/steps_1": np.array([[1.0, 0, 0, 1], [1.0, 0, 0, 2]]),
     }
     found = enemies(table, ["steps_1"])
-    assert found == {"after_1": {"steps_1": 0.4}, "after_4": {"steps_1": 0.75}}
+    assert found["after_1"]["steps_1"] == 0.4
+    assert found["after_4"]["steps_1"] == 0.75
+    assert found["after_1"]["steps_1_95"] > found["after_1"]["steps_1"], "two episodes tell little"
+    nobody = {"episode": np.array([0]), "enemies/real": np.zeros((1, 1))}
+    assert enemies(nobody, ["steps_1"]) == {"after_1": {"steps_1": None}}
     assert "reason" in enemies({}, ["steps_1"])
 
 

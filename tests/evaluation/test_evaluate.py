@@ -23,12 +23,12 @@ from tests.conftest import Launch
 from tests.evaluation.test_fvd import Detector
 
 SETTINGS: dict[str, Any] = {
+    "split": "test",
     "seed": 0,
     "batch_size": 3,
-    "lpips_vgg": False,
-    "teacher_forced": {"frames": 16, "teacher_steps": [1, 2], "moving_below": 30.0},
+    "teacher_forced": {"frames": 16, "teacher_steps": [1, 2]},
     "autoregressive": {"rollouts": 4, "frames": 5, "teacher_steps": [2], "shown": 2},
-    "actions": {"starts": 2, "frames": 4, "recorded": 40},
+    "actions": {"starts": 2, "frames": 4},
     "fvd": {"weights": None, "sha256": None, "videos": 2},
 }
 NAMES = {"copy_last", "student", "steps_1", "steps_2", "autoencoder"}
@@ -69,19 +69,32 @@ def test_metrics_are_in_plain_words(told: dict[str, Any]) -> None:
     for name in NAMES:
         for group in (forced, forced["moving"]):
             assert 0 < group[name]["psnr"] < 60
-            assert group[name]["lpips"] >= 0
+            assert 0 < group[name]["psnr_pooled"] <= group[name]["psnr"] + 0.01
+            assert group[name]["lpips_alex"] >= 0
+            assert group[name]["lpips_vgg"] >= 0
         assert forced[name]["psnr_95"] > 0
     assert played["frames"] == 5
     assert played.keys() >= NAMES - {"steps_1"}
     assert "steps_1" not in played
     assert played["student"]["psnr_first"] > 0
-    assert played["student"]["lpips_last"] > 0
+    assert played["student"]["lpips_vgg_last"] > 0
 
 
 def test_what_could_not_be_measured_is_null_with_a_reason(told: dict[str, Any]) -> None:
     assert told["fvd_16"] is None
     assert told["fvd_32"] is None
     assert "no I3D weights" in told["fvd_reason"]
+    assert told["actions"] == {"reason": "not measured: ViZDoom has no such game"}
+
+
+def test_which_split_and_whose_lpips_a_loss_saw_is_told(
+    evaluated: Path, told: dict[str, Any]
+) -> None:
+    assert told["split"] == "test"
+    assert told["lpips_in_a_loss"] == ["alex", "vgg"], "a folder that does not say"
+    page = (evaluated / "report/index.html").read_text()
+    assert "Test episodes only" in page
+    assert "LPIPS VGG16 †" in page
 
 
 def test_curves_are_there_for_plots(evaluated: Path, told: dict[str, Any]) -> None:
@@ -91,7 +104,7 @@ def test_curves_are_there_for_plots(evaluated: Path, told: dict[str, Any]) -> No
     table = {row["model"]: row for row in rows(evaluated / "report/teacher_forced.csv")}
     assert table.keys() == NAMES
     moving = told["teacher_forced"]["moving"]
-    assert float(table["steps_2"]["moving_lpips"]) == moving["steps_2"]["lpips"]
+    assert float(table["steps_2"]["moving_lpips_vgg"]) == moving["steps_2"]["lpips_vgg"]
 
 
 def test_pictures_and_video_are_there(evaluated: Path) -> None:
@@ -181,9 +194,9 @@ def test_fvd_is_measured_where_weights_are_given(artifacts: list[Path], tmp_path
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "videos": 4,
     }
-    few = {"frames": 2, "teacher_steps": [1], "moving_below": 30.0}
+    few = {"frames": 2, "teacher_steps": [1]}
     played = {"rollouts": 2, "frames": 2, "teacher_steps": [1], "shown": 1}
-    none = {"starts": 0, "frames": 3, "recorded": 1}
+    none = {"starts": 0, "frames": 3}
     params = settings(fvd=source, teacher_forced=few, autoregressive=played, actions=none)
     evaluate.main(params, *artifacts, tmp_path / "metrics.json", tmp_path / "report")
     told = json.loads((tmp_path / "metrics.json").read_text())
@@ -221,8 +234,8 @@ def test_artifacts_that_do_not_belong_together_are_refused(
         r"strange/config\.json: autoencoder", [episodes, latents, decoder, denoiser, strange],
         tmp_path,
     )  # fmt: skip
-    more = make_episodes(tmp_path / "more", episodes=6)
-    refused("4 episodes, .*more has 6", [more, latents, decoder, denoiser, student], tmp_path)
+    more = make_episodes(tmp_path / "more", episodes=7)
+    refused("5 episodes, .*more has 7", [more, latents, decoder, denoiser, student], tmp_path)
     nothing = tmp_path / "nothing"
     refused("nothing", [episodes, latents, decoder, denoiser, nothing], tmp_path)
 
@@ -268,7 +281,3 @@ def test_without_a_student_the_denoiser_is_measured_alone(
     evaluate.main(settings(teacher_forced=few), *paths)
     told = json.loads((tmp_path / "metrics.json").read_text())
     assert "student" not in told["teacher_forced"]
-    assert (
-        "shift_teacher" in told["actions"]["TURN_LEFT"] or "reason" in told["actions"]["TURN_LEFT"]
-    )
-    assert "shift_student" not in told["actions"]["TURN_LEFT"]

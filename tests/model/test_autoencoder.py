@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,9 @@ from gamengen.model.autoencoder import (
     to_uint8,
 )
 from gamengen.runtime.errors import InputError
-from stages import autoencoder, encode
+from stages import autoencoder, decoder, encode
 from tests import tiny
-from tests.artifacts import make_autoencoder, make_episodes
+from tests.artifacts import make_autoencoder, make_episodes, make_latents
 
 
 def facts(height: int, width: int, downsampling: int = 8) -> Facts:
@@ -65,6 +66,43 @@ def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
         torch.testing.assert_close(second.encode(frames), latents)
         torch.testing.assert_close(second.decode(latents), first.decode(latents))
     assert latents.shape == (1, *first.facts.latent_shape)
+
+
+def test_a_folder_says_which_networks_its_losses_saw(tmp_path: Path) -> None:
+    path = make_autoencoder(tmp_path / "a") / "autoencoder.json"
+    facts = read_facts(path.parent)
+    assert facts.seen_by([]) == facts
+    nothing = facts.model_copy(update={"perceptual": []})
+    assert nothing.seen_by(["vgg"]).seen_by(["alex", "vgg"]).perceptual == ["alex", "vgg"]
+    older = json.loads(path.read_text())
+    del older["perceptual"]
+    path.write_text(json.dumps(older))
+    assert read_facts(path.parent).perceptual == ["alex", "vgg"], "may have seen both"
+
+
+@pytest.mark.parametrize("seen", [["vgg"], []])
+def test_training_tells_which_networks_its_loss_saw(seen: list[str], tmp_path: Path) -> None:
+    episodes = make_episodes(tmp_path / "episodes")
+    terms = [{"backbone": name, "weight": 0.1, "share": 0.5, "crop": None} for name in seen]
+    schedule = {"steps": 1, "log_every": 1, "checkpoint_every": 1}
+    made = tiny.params(autoencoder.Params, "autoencoder", perceptual=terms, schedule=schedule)
+    autoencoder.main(made, episodes, tmp_path / "a")
+    assert read_facts(tmp_path / "a").perceptual == seen
+    latents = make_latents(tmp_path / "latents", episodes, tmp_path / "a")
+    terms = [{"backbone": "alex", "weight": 0.1, "share": 0.5, "crop": None}]
+    tuned = tiny.params(decoder.Params, "decoder", perceptual=terms, schedule=schedule)
+    decoder.main(tuned, episodes, latents, tmp_path / "a", tmp_path / "d")
+    assert read_facts(tmp_path / "d").perceptual == ["alex", *seen]
+
+
+def test_without_validation_nothing_is_trained(tmp_path: Path) -> None:
+    path = make_episodes(tmp_path / "episodes") / "index.json"
+    path.write_text(path.read_text().replace('"validation"', '"train"'))
+    with pytest.raises(InputError, match=r"no episode .* in split 'validation' .*dvc repro"):
+        autoencoder.main(
+            tiny.params(autoencoder.Params, "autoencoder"), path.parent, tmp_path / "a"
+        )
+    assert not list(tmp_path.glob(".resume/*"))
 
 
 def test_small_autoencoder_is_trained_and_its_scale_measured(tmp_path: Path) -> None:

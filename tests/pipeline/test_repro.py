@@ -59,7 +59,7 @@ def test_metrics_are_in_plain_words(reproduced: Path) -> None:
     metrics = json.loads((reproduced / "metrics.json").read_text())
     for section in (metrics["teacher_forced"], metrics["autoregressive"]):
         for model in ("student", "steps_4", "copy_last", "autoencoder"):
-            assert {"psnr", "lpips"} <= section[model].keys()
+            assert {"psnr_pooled", "lpips_alex", "lpips_vgg"} <= section[model].keys()
     assert "moving" in metrics["teacher_forced"]
     assert metrics["fvd_16"] is None
     assert metrics["fvd_32"] is None

@@ -34,7 +34,7 @@ def test_a_dream_is_the_samplers_rollout(playable: Made, settings: Settings) -> 
     sampling = Sampling(
         settings.steps, settings.guidance, settings.context_noise, settings.temperature
     )
-    window = Windows(Latents(playable.data / "latents"), "heldout", net.context_frames, targets=1)
+    window = Windows(Latents(playable.data / "latents"), "test", net.context_frames, targets=1)
     seen = window.read([(window.entries[0], playable.frame + 1)])
     latents = Sampler(net, sampling).rollout(
         seen.context, seen.actions, torch.tensor([[1, 1, 3, 0]]), device.generator(5)
@@ -47,13 +47,11 @@ def test_a_dream_is_the_samplers_rollout(playable: Made, settings: Settings) -> 
 @pytest.mark.parametrize("frame", [0, 1, 20])
 def test_it_starts_from_what_training_saw(playable: Made, frame: int) -> None:
     episodes = Episodes(playable.data / "episodes")
-    entry = episodes.of("heldout")[0]
+    entry = episodes.of("test")[0]
     dream = dream_of(playable)
     shown = dream.start(recorded_history(episodes, entry, frame, dream.context_frames))
     np.testing.assert_array_equal(shown, episodes.frames(entry, frame, frame + 1)[0])
-    windows = Windows(
-        Latents(playable.data / "latents"), "heldout", dream.context_frames, targets=1
-    )
+    windows = Windows(Latents(playable.data / "latents"), "test", dream.context_frames, targets=1)
     seen = windows.read([(windows.entries[0], frame + 1)])
     torch.testing.assert_close(dream.past.context, seen.context, atol=1e-3, rtol=1e-3)
     assert dream.past.actions[0, :-1].tolist() == seen.actions[0, :-1].tolist()

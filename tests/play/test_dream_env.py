@@ -17,7 +17,7 @@ def env(playable: Made) -> DreamEnv:
     dream = Dream(playable.weights, Eager(torch.device("cpu")))
     histories = [
         recorded_history(episodes, entry, frame, dream.context_frames)
-        for entry in episodes.of("heldout")
+        for entry in episodes.of("test")
         for frame in (0, 10)
     ]
     return DreamEnv(dream, histories, length=6)

@@ -315,8 +315,8 @@ def test_play_begins_as_the_folders_say(source: Source) -> None:
         assert told.sampling == (replace(sampling, steps=1) if name == "student" else sampling)
 
 
-def test_starts_are_heldout_moments(source: Source) -> None:
-    assert [entry.split for entry, _ in source.starts()] == ["heldout"] * 2
+def test_starts_are_moments_of_test(source: Source) -> None:
+    assert [entry.split for entry, _ in source.starts()] == ["test"] * 2
 
 
 def test_a_port_that_is_taken_is_named_before_anything_is_loaded() -> None:

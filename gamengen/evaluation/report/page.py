@@ -90,21 +90,29 @@ def render(folder: Path, found: Findings, strips: list[tuple[Path, str]]) -> str
         strips=[(_inline(path, "image/png"), caption) for path, caption in strips],
         ahead=_inline(ahead, "image/png") if ahead.exists() else None,
         examples=len(found.examples.get("real", [])),
-        curves=[(title, rollout_chart(found, metric, unit)) for title, metric, unit in CURVES],
-        dots=[(title, steps_chart(found, metric)) for title, metric, _ in CURVES],
+        curves=[(title(found, metric), rollout_chart(found, metric)) for metric in CHARTED],
+        dots=[(title(found, metric), steps_chart(found, metric)) for metric in CHARTED],
         style=style,
         words=words,
         params=json.dumps(found.params, indent=2),
     )
 
 
-CURVES = [
-    ("PSNR, dB: higher is closer", "psnr", "dB"),
-    ("LPIPS: lower is closer", "lpips", "LPIPS"),
-]
+CHARTED = ("psnr_pooled", "lpips_alex", "lpips_vgg")
 
 
-def rollout_chart(found: Findings, metric: str, unit: str) -> Markup:
+def title(found: Findings, metric: str) -> str:
+    """A chart's heading: which metric, and which way is closer."""
+    way = "higher" if metric.startswith("psnr") else "lower"
+    return f"{words.metric_in_words(metric, found.told)}: {way} is closer"
+
+
+def unit(metric: str) -> str:
+    """What a chart's axis counts."""
+    return "dB" if metric.startswith("psnr") else "LPIPS"
+
+
+def rollout_chart(found: Findings, metric: str) -> Markup:
     """A metric against the game time of a rollout."""
     seconds = np.array([row["step"] for row in found.curves]) * found.seconds
     series = []
@@ -113,7 +121,7 @@ def rollout_chart(found: Findings, metric: str, unit: str) -> Markup:
         margins = [row.get(f"{name}_{metric}_95") for row in found.curves]
         margin = None if None in margins else np.array(margins)
         series.append(charts.Series(words.name_in_words(name), style(name), y, margin))
-    return charts.lines(series, seconds, "seconds of game", unit)
+    return charts.lines(series, seconds, "seconds of game", unit(metric))
 
 
 def steps_chart(found: Findings, metric: str) -> Markup:
@@ -123,7 +131,7 @@ def steps_chart(found: Findings, metric: str) -> Markup:
         charts.Dot(
             words.name_in_words(name),
             style(name),
-            f"{moving[name][metric]:.{2 if metric == 'psnr' else 3}f}",
+            f"{moving[name][metric]:.{2 if unit(metric) == 'dB' else 3}f}",
             moving[name][metric],
             moving[name].get(f"{metric}_95"),
             baseline=name in ("copy_last", "autoencoder"),
@@ -131,7 +139,7 @@ def steps_chart(found: Findings, metric: str) -> Markup:
         for name in found.forced
         if name in moving
     ]
-    return charts.dots(rows, "dB" if metric == "psnr" else "LPIPS") if rows else Markup("")
+    return charts.dots(rows, unit(metric)) if rows else Markup("")
 
 
 def style(name: str) -> str:

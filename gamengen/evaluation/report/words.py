@@ -17,6 +17,15 @@ def name_in_words(name: str) -> str:
     return f"denoiser, {steps} step" + ("" if steps == "1" else "s")
 
 
+def metric_in_words(metric: str, told: dict[str, Any]) -> str:
+    """``lpips_vgg`` -> ``LPIPS VGG16``, marked where a loss in training saw that network."""
+    names = {"alex": "AlexNet", "vgg": "VGG16"}
+    network = metric.removeprefix("lpips_")
+    if network not in names:
+        return "pooled PSNR, dB"
+    return f"LPIPS {names[network]}" + (" †" if network in told["lpips_in_a_loss"] else "")
+
+
 def paper_steps(name: str) -> tuple[float, float] | None:
     """PSNR and LPIPS of the paper's table 1 for a model, if it is there."""
     return PAPER_STEPS.get(name)

@@ -272,7 +272,7 @@ function showStarts() {
       image.src = `/starts/${number}.jpg`;
       image.alt = `Start ${number + 1}`;
       button.type = "button";
-      button.title = `held-out episode ${episode}`;
+      button.title = `test episode ${episode}`;
       button.append(image);
       button.onclick = () => {
         start = number;

@@ -1,0 +1,33 @@
+"""Which frames move: told by what the game did, never by how well anything predicts them."""
+
+from gamengen.data.episodes import Episodes
+from gamengen.evaluation.enemies import Sightings, is_speck
+from gamengen.evaluation.heldout import Heldout, Place
+from gamengen.runtime.errors import InputError
+
+WATCHED = ("ANGLE", "POSITION_X", "POSITION_Y", "POSITION_Z", "SELECTED_WEAPON")
+
+
+def moves(held: Heldout, place: Place, sightings: Sightings | None) -> bool:
+    """Whether the player turned, walked or changed weapon on the way to the frame to be predicted,
+    or an enemy is in sight there."""
+    entry, frame = place
+    recorded = held.recorded[entry.id]
+    for name in WATCHED:
+        before, after = held.episodes.variable(recorded, name)[frame - 1 : frame + 1]
+        if before != after:
+            return True
+    if sightings is None:
+        return False
+    (boxes,) = sightings.boxes(entry, frame, frame + 1)
+    return not all(map(is_speck, boxes))
+
+
+def require_watched(episodes: Episodes) -> None:
+    """Raise InputError unless the recording tells where the player is and looks."""
+    lacks = [name for name in WATCHED if name not in episodes.game.variables]
+    if lacks:
+        raise InputError(
+            f"{episodes.folder}/index.json: variables: {', '.join(lacks)} were not recorded, so "
+            "which frames move cannot be told; collect again with: dvc repro"
+        )

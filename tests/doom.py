@@ -1,0 +1,56 @@
+"""Episodes of the real game, recorded in seconds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gamengen.data.episodes import (
+    Entry,
+    Episode,
+    Episodes,
+    EpisodeWriter,
+    Index,
+    Split,
+    write_index,
+)
+from gamengen.game.doom import Game, game_facts
+
+
+def record(
+    folder: Path, splits: Sequence[Split], length: int, held: int = 1, only: str = ""
+) -> Episodes:
+    """Random play of ``defend_the_line``: an episode a split, each a frame longer than the last.
+
+    An action lasts ``held`` frames; ``only`` those are drawn whose names hold that word.
+    """
+    facts = game_facts("defend_the_line", "160x120", 2, 2, 2, 4)
+    chosen = [number for number, name in enumerate(facts.action_names) if only in name]
+    writer, game, entries = EpisodeWriter(folder / "own.zarr", facts), Game(facts), []
+    for seed, split in enumerate(splits):
+        frames = length + seed
+        drawn = np.random.default_rng(seed).choice(chosen, size=-(-frames // held))
+        actions = drawn.repeat(held)[:frames]
+        actions[-1] = facts.no_action
+        pictures, variables = [game.start(seed)], [game.variables]
+        for action in actions[:-1]:
+            pictures.append(game.step(int(action)))
+            variables.append(game.variables)
+        columns = {n: np.array([v[n] for v in variables], np.float32) for n in facts.variables}
+        zeros = np.zeros(frames, np.float32)
+        start = writer.append(Episode(np.stack(pictures), actions.astype(np.int32), zeros, columns))
+        entry = Entry(
+            id=f"{seed}",
+            store="own.zarr",
+            start=start,
+            length=frames,
+            split=split,
+            seed=seed,
+            policy="random",
+            agent_step=0,
+        )
+        entries.append(entry)
+    game.close()
+    writer.flush()
+    write_index(folder, Index(game=facts, entries=entries))
+    return Episodes(folder)
