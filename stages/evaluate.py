@@ -8,7 +8,7 @@ from pydantic import NonNegativeInt
 from gamengen.data.encoding import require_same_encoder
 from gamengen.data.episodes import Episodes
 from gamengen.data.latents import Latents
-from gamengen.evaluation import enemies, fvd, jobs, plan, shards, summary
+from gamengen.evaluation import enemies, fvd, jobs, long_play, plan, shards, summary
 from gamengen.evaluation import player as model
 from gamengen.evaluation import report as pages
 from gamengen.evaluation.heldout import Heldout
@@ -30,6 +30,7 @@ class Params(StageParams):
     teacher_forced: plan.TeacherForced
     autoregressive: plan.Autoregressive
     actions: plan.Actions
+    long_play: long_play.LongPlay
     fvd: fvd.FvdSource
 
 
@@ -64,7 +65,7 @@ def main(
     recorded, context = Episodes(episodes), teacher.context_frames
     require_watched(recorded)
     held = Heldout(recorded, encoded, autoencoder, context, where, params.split)
-    chosen = plan.make(held, one, many, held_down, params.fvd, params.batch_size, seed)
+    chosen = plan.make(held, params, params.batch_size, seed)
     i3d = fvd.open_i3d(params.fvd, where)
     looked_at = [entry for entry in recorded.of(params.split) if entry.id in chosen.entries]
     seen = enemies.sightings(recorded, looked_at)
@@ -77,6 +78,7 @@ def main(
             *jobs.rollouts(held, chosen, played, many.frames, distance, seen, seed + 1),
             *jobs.features(held, chosen, played, i3d, seed + 2),
             *jobs.actions(held, chosen, players, held_down.frames, seen, seed + 3),
+            *long_play.jobs(held, chosen.long, players, params.long_play, seed + 4),
         ],
         resume,
         accelerator,
@@ -91,6 +93,7 @@ def main(
         "autoregressive": summary.autoregressive(tables["rollouts"], played_names),
         "enemies": summary.enemies(tables["rollouts"], played_names),
         **summary.fvd_distances(tables.get("fvd"), played_names),
+        "long_play": long_play.summary(tables.get("long_play"), ["copy_last", *acted_names]),
         "actions": summary.actions(encoded.game, tables, chosen.actions, acted_names),
     }
     with artifact.whole(report, accelerator) as folder:

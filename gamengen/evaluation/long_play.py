@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
-from pydantic import BaseModel, Field, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor
 
 from gamengen.evaluation.fvd import frechet_distance
@@ -16,19 +16,29 @@ from gamengen.evaluation.player import Model, Progress
 from gamengen.evaluation.shards import Batch, Job, Table, under
 from gamengen.model.autoencoder import to_float
 from gamengen.runtime import device
+from gamengen.runtime.settings import Settings
 from gamengen.training.perceptual import load_lpips
 
 LOOKS = ("brightness", "contrast", "red_green", "blue_yellow")
 USUAL = (0.5, 99.5)  # percentiles of real frames between which a frame looks usual
-PARTS = 4  # of the play, for the distance against time
+PARTS = 4  # quarters of the play, for the distance against time
 
 
-class LongPlay(BaseModel, frozen=True, extra="forbid"):
+class LongPlay(Settings):
     """Rollouts under recorded actions, one episode's after another's; 0 rollouts: not measured."""
 
-    rollouts: int = Field(ge=0)
+    rollouts: NonNegativeInt
     frames: PositiveInt
     every: PositiveInt  # of so many frames one is looked at
+
+    @model_validator(mode="after")
+    def _looks_in_each_part(self) -> "LongPlay":
+        if self.frames < PARTS * self.every:
+            raise ValueError(
+                f"every: {self.every}: must be at most {self.frames // PARTS}, a {PARTS}th of "
+                f"frames: {self.frames}, so that each part of the play is looked at"
+            )
+        return self
 
 
 def look(frames: UInt8[Tensor, "n h w 3"]) -> Float[np.ndarray, "n 4"]:
@@ -78,7 +88,7 @@ def recorded_actions(held: Heldout, places: Sequence[Place], count: int) -> Int6
 
 
 def jobs(
-    held: Heldout, batches: Sequence[Batch], models: Sequence[Model], settings: LongPlay, seed: int
+    held: Heldout, batches: Sequence[Batch], models: Sequence[Model], asked: LongPlay, seed: int
 ) -> list[Job]:
     """Job ``long_play``: rows of ``look/<name>`` and ``features/<name>``, ``[looked at, ...]``.
 
@@ -90,7 +100,7 @@ def jobs(
     features = Features(held.where)
 
     def measure(number: int, batch: Batch, progress: Progress) -> Table:
-        count = settings.frames // settings.every
+        count = asked.frames // asked.every
         random = np.random.default_rng([seed, number])
         starts = torch.cat([held.pixels(place, -1, 0) for place in batch])
         pictures = {
@@ -99,14 +109,14 @@ def jobs(
             "copy_last": starts[:, None].expand(-1, count, -1, -1, -1),
         }
         for model in models:
-            pictures[model.name] = _played(held, model, batch, settings, progress, seed, number)
+            pictures[model.name] = _played(held, model, batch, asked, progress, seed, number)
         table: Table = {"episode": np.array([held.number(place) for place in batch])}
         for name, shown in pictures.items():
             table[f"look/{name}"] = np.stack([look(video) for video in shown])
             table[f"features/{name}"] = np.stack([features(video) for video in shown])
         return table
 
-    passes = settings.frames * sum(model.passes for model in models)
+    passes = asked.frames * sum(model.passes for model in models)
     return [Job("long_play", batches, passes, measure)]
 
 
@@ -123,18 +133,18 @@ def _played(
     held: Heldout,
     model: Model,
     places: Sequence[Place],
-    settings: LongPlay,
+    asked: LongPlay,
     progress: Progress,
     *seeds: int,
 ) -> UInt8[Tensor, "b n h w 3"]:
     """Every so manyth frame of a long rollout, as a player would see it."""
     window = held.window(places)
-    actions = recorded_actions(held, places, settings.frames).to(held.where)
+    actions = recorded_actions(held, places, asked.frames).to(held.where)
     random = device.generator(*seeds)
     shown = []
     latents = model.sampler.rollout(window.context, window.actions, actions, random)
     for number, latent in enumerate(latents, 1):
-        if number % settings.every == 0:
+        if number % asked.every == 0:
             shown.append(held.show(latent))
         progress(len(places) * model.passes)
     return torch.stack(shown, 1)
@@ -159,7 +169,7 @@ class Look:
 
 
 def summary(table: Table | None, names: Sequence[str]) -> dict[str, object]:
-    """Per name the share of usual frames, and the Fréchet distance to real frames in each part.
+    """Per name the share of usual frames, and the Fréchet distance to real frames in each quarter.
 
     ``real_again`` is the floor: other real frames, as many.
     """
@@ -175,7 +185,10 @@ def summary(table: Table | None, names: Sequence[str]) -> dict[str, object]:
         parts = np.array_split(features[name], PARTS, axis=1)
         found[name] = {
             **{f"usual_{look}": share for look, share in zip(LOOKS, shares, strict=True)},
-            "frechet": [round(frechet_distance(_flat(part), real), 3) for part in parts],
+            **{
+                f"frechet_{number}": round(frechet_distance(_flat(part), real), 3)
+                for number, part in enumerate(parts, 1)
+            },
         }
     return found
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
 from gamengen.evaluation import autoregressive, fvd
 from gamengen.evaluation.heldout import Heldout, Place, batches, sample_starts, sample_targets
+from gamengen.evaluation.long_play import LongPlay
 from gamengen.game.facts import GameFacts
 from gamengen.runtime.settings import Settings
 
@@ -45,6 +46,21 @@ class Actions(Settings):
     frames: int = Field(ge=3)
 
 
+class Asked(Protocol):
+    """The groups of evaluate's parameters that choose frames."""
+
+    @property
+    def teacher_forced(self) -> TeacherForced: ...
+    @property
+    def autoregressive(self) -> Autoregressive: ...
+    @property
+    def actions(self) -> Actions: ...
+    @property
+    def long_play(self) -> LongPlay: ...
+    @property
+    def fvd(self) -> fvd.FvdSource: ...
+
+
 @dataclass(frozen=True)
 class Plan:
     """Batches of frames to predict, or of first frames to go on from."""
@@ -54,6 +70,7 @@ class Plan:
     shown: Sequence[Place]  # the first of the starts: those whose recordings move most
     videos: Sequence[Sequence[Place]]  # for FVD; none without weights
     replays: Sequence[Sequence[Place]]  # to hold each action from
+    long: Sequence[Sequence[Place]]  # to play for long from
     actions: Sequence[int]  # those of at most one button
 
     @property
@@ -64,27 +81,31 @@ class Plan:
 
 def make(
     held: Heldout,
-    forced: TeacherForced,
-    played: Autoregressive,
-    actions: Actions,
-    source: fvd.FvdSource,
+    asked: Asked,
     batch_size: int,
     seed: int,
 ) -> Plan:
     """Choose the frames. Raises InputError when no held-out episode is long enough."""
-    entries = held.entries
+    entries, forced, played, actions = (
+        held.entries,
+        asked.teacher_forced,
+        asked.autoregressive,
+        asked.actions,
+    )
     targets = sample_targets(entries, forced.frames, seed)
     starts = sample_starts(entries, played.rollouts, played.frames, seed + 1)
     shown = autoregressive.liveliest(held, starts, played.frames, played.shown)
-    videos = source.videos if source.weights else 0
+    videos = asked.fvd.videos if asked.fvd.weights else 0
     video_starts = sample_starts(entries, videos, max(fvd.LENGTHS), seed + 2)
     replays = sample_starts(entries, actions.starts, actions.frames, seed + 3)
+    long = sample_starts(entries, asked.long_play.rollouts, 1, seed + 4)
     return Plan(
         targets=batches(targets, batch_size),
         starts=batches(shown + [place for place in starts if place not in shown], batch_size),
         shown=shown,
         videos=batches(video_starts, batch_size),
         replays=batches(replays, batch_size),
+        long=batches(long, batch_size),
         actions=single_actions(held.latents.game) if replays else [],
     )
 

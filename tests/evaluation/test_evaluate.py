@@ -29,6 +29,7 @@ SETTINGS: dict[str, Any] = {
     "teacher_forced": {"frames": 16, "teacher_steps": [1, 2]},
     "autoregressive": {"rollouts": 4, "frames": 5, "teacher_steps": [2], "shown": 2},
     "actions": {"starts": 2, "frames": 4},
+    "long_play": {"rollouts": 2, "frames": 8, "every": 2},
     "fvd": {"weights": None, "sha256": None, "videos": 2},
 }
 NAMES = {"copy_last", "student", "steps_1", "steps_2", "autoencoder"}

@@ -22,7 +22,7 @@ from stages import evaluate
 from tests.artifacts import awake, make_denoiser, make_latents
 from tests.doom import record
 
-DECODER = Path(__file__).parent.parent / "data/pretrained/decoder"
+DECODER = Path(__file__).parents[2] / "data/pretrained/decoder"
 FRAMES, METRICS = 4, ("psnr_pooled", "psnr", "lpips_alex", "lpips_vgg")
 CPU = torch.device("cpu")
 
@@ -62,6 +62,7 @@ def told(paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[st
         "teacher_forced": {"frames": 6, "teacher_steps": [1]},
         "autoregressive": {"rollouts": 2, "frames": FRAMES, "teacher_steps": [1], "shown": 1},
         "actions": {"starts": 4, "frames": 6},
+        "long_play": {"rollouts": 4, "frames": 64, "every": 4},
         "fvd": {
             "weights": str(out / "eye.pt"),
             "sha256": hashlib.sha256((out / "eye.pt").read_bytes()).hexdigest(),
@@ -103,6 +104,15 @@ def test_actions(told: dict[str, Any]) -> None:
         assert found["alike_copy_last"] == 0
     # A held frame wins here: standing still says nothing of obedience.
     assert told["actions"]["NOTHING"]["alike_copy_last"] == 1
+
+
+def test_long_play(told: dict[str, Any]) -> None:
+    found = told["long_play"]
+    for quarter in ("frechet_1", "frechet_4"):
+        other, held, random = (found[n][quarter] for n in ("real_again", "copy_last", "teacher"))
+        assert other < held < random
+    # A held frame wins here: standing still drifts nowhere.
+    assert found["copy_last"]["usual_brightness"] == 1 > found["teacher"]["usual_contrast"]
 
 
 @pytest.mark.parametrize("length", fvd.LENGTHS)
