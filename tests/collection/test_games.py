@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
-from gamengen.collection.collection import games as games_module
+from gamengen.collection.collection import game_process
 from gamengen.collection.games import Games
 from gamengen.collection.recording import Progress, Rules, Writer, start_games
 from gamengen.data.episodes import Episodes, Index, write_index
@@ -134,7 +134,7 @@ def test_games_that_die_or_hang_go_on_as_if_nothing_had_happened(
 def test_a_game_that_dies_again_and_again_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(games_module, "RESTARTS", 1)
+    monkeypatch.setattr(game_process, "RESTARTS", 1)
     games = start(tmp_path, count=1)
     engine(games, 0).kill()
     games.step(np.zeros(1, int))
