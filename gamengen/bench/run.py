@@ -102,7 +102,9 @@ def reason(error: Exception) -> str:
     """Why a back end does not run, in a line."""
     if isinstance(error, InputError):
         return str(error)
-    lines = str(error).strip().splitlines()
+    # torch.compile's own begins with a line that says nothing but which back end raised.
+    lines = [line for line in map(str.strip, str(error).splitlines()) if line]
+    lines = [line for line in lines if not line.endswith("raised:")]
     return f"does not run here: {type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 
