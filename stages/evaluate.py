@@ -88,7 +88,7 @@ def main(
     played_names = ["copy_last", *(m.name for m in played), "autoencoder"]
     told = {
         "split": params.split,
-        "lpips_in_a_loss": autoencoder.facts.perceptual,
+        "lpips_in_a_loss": {net: net in autoencoder.facts.perceptual for net in ("alex", "vgg")},
         "teacher_forced": summary.teacher_forced(tables["teacher_forced"], forced_names),
         "autoregressive": summary.autoregressive(tables["rollouts"], played_names),
         "enemies": summary.enemies(tables["rollouts"], played_names),

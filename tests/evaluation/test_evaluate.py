@@ -92,7 +92,7 @@ def test_which_split_and_whose_lpips_a_loss_saw_is_told(
     evaluated: Path, told: dict[str, Any]
 ) -> None:
     assert told["split"] == "test"
-    assert told["lpips_in_a_loss"] == ["alex", "vgg"], "a folder that does not say"
+    assert told["lpips_in_a_loss"] == {"alex": True, "vgg": True}, "a folder that does not say"
     page = (evaluated / "report/index.html").read_text()
     assert "Test episodes only" in page
     assert "LPIPS VGG16 †" in page

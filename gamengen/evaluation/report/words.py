@@ -23,7 +23,7 @@ def metric_in_words(metric: str, told: dict[str, Any]) -> str:
     network = metric.removeprefix("lpips_")
     if network not in names:
         return "pooled PSNR, dB"
-    return f"LPIPS {names[network]}" + (" †" if network in told["lpips_in_a_loss"] else "")
+    return f"LPIPS {names[network]}" + (" †" if told["lpips_in_a_loss"][network] else "")
 
 
 def paper_steps(name: str) -> tuple[float, float] | None:
