@@ -40,17 +40,27 @@ def rollouts(
     return videos
 
 
+def compared_steps(frames: int) -> list[int]:
+    """The steps whose pictures are compared, from 1: the first two, every fourth and the last.
+
+    LPIPS by VGG16 of all of them would take longer than everything else that is measured.
+    """
+    return sorted({1, min(2, frames), *range(4, frames + 1, 4), frames})
+
+
 def measure(
     videos: dict[str, Tensor], held: Heldout, places: Sequence[Place], distance: PictureDistance
 ) -> Table:
-    """Rows of ``episode`` and ``<name>/<metric>`` ``[frames]``, one per rollout."""
-    table: Table = {"episode": np.array([held.number(place) for place in places])}
+    """Rows of ``episode``, ``step`` and ``<name>/<metric>`` ``[steps]``, one per rollout."""
+    compared = compared_steps(videos["real"].shape[1])
+    table: Table = {
+        "episode": np.array([held.number(place) for place in places]),
+        "step": np.tile(compared, (len(places), 1)),
+    }
     for name, shown in videos.items():
         if name == "real":
             continue
-        steps = [
-            distance(shown[:, n], videos["real"][:, n]) for n in range(videos["real"].shape[1])
-        ]
+        steps = [distance(shown[:, n - 1], videos["real"][:, n - 1]) for n in compared]
         for metric in steps[0]:
             table[f"{name}/{metric}"] = np.stack([step[metric] for step in steps], 1)
     return table

@@ -41,14 +41,14 @@ def _means(table: Table, names: Sequence[str], chosen: np.ndarray) -> Nested:
 
 
 def autoregressive(table: Table, names: Sequence[str]) -> Nested:
-    """Means over all steps, and at the first and the last one."""
-    rollouts, frames = table["copy_last/mse"].shape
+    """Means over the steps that are compared, and at the first and the last one."""
+    rollouts, compared = table["step"].shape
     out: Nested = {
         "rollouts": rollouts,
-        "frames": frames,
+        "frames": int(table["step"][0, -1]),
         "episodes": len(np.unique(table["episode"])),
     }
-    parts = {"{}": slice(None), "{}_first": slice(1), "{}_last": slice(frames - 1, None)}
+    parts = {"{}": slice(None), "{}_first": slice(1), "{}_last": slice(compared - 1, None)}
     for name in names:
         out[name] = {}
         for named, steps in parts.items():
@@ -157,12 +157,12 @@ def _in_words(told: Nested, named: str) -> str:
 
 
 def per_step(table: Table, names: Sequence[str]) -> list[Nested]:
-    """One row per step of a rollout; keys ``<model>_<metric>`` and ``..._95``."""
+    """One row per compared step of a rollout; keys ``<model>_<metric>`` and ``..._95``."""
     rows: list[Nested] = []
-    for step in range(table["copy_last/mse"].shape[1]):
-        row: Nested = {"step": step + 1}
+    for index, step in enumerate(table["step"][0].tolist()):
+        row: Nested = {"step": step}
         for name in names:
-            row |= _over(table, name, slice(step, step + 1), f"{name}_{{}}")
+            row |= _over(table, name, slice(index, index + 1), f"{name}_{{}}")
         rows.append(row)
     return rows
 

@@ -100,7 +100,7 @@ def test_which_split_and_whose_lpips_a_loss_saw_is_told(
 
 def test_curves_are_there_for_plots(evaluated: Path, told: dict[str, Any]) -> None:
     curve = rows(evaluated / "report/autoregressive.csv")
-    assert [int(row["step"]) for row in curve] == [1, 2, 3, 4, 5]
+    assert [int(row["step"]) for row in curve] == [1, 2, 4, 5]
     assert float(curve[-1]["student_psnr"]) == told["autoregressive"]["student"]["psnr_last"]
     table = {row["model"]: row for row in rows(evaluated / "report/teacher_forced.csv")}
     assert table.keys() == NAMES
