@@ -22,7 +22,7 @@ class Objective(Settings):
 
     targets: Size  # consecutive frames to predict, each from predictions of those before it
     single_target_share: float = Field(ge=0, le=1)  # of the training, at its start: only the first
-    terminal_share: float = Field(ge=0, le=1)  # of rows at the last timestep, where samplers begin
+    terminal_share: float = Field(ge=0, le=1)  # of windows at the last timestep, as samplers begin
 
     def targets_at(self, step: int, steps: int) -> int:
         """How many frames of each window are predicted in a step of a training."""
@@ -48,7 +48,8 @@ def draw(
     batch, frames, *shape = window.frames.shape
     targets, timesteps = frames - denoiser.context_frames, denoiser.schedule.timesteps
     t = torch.randint(timesteps, (batch, targets), generator=random)
-    terminal = torch.rand(batch, targets, generator=random) < objective.terminal_share
+    # Whole windows: those are rolled out as a sampler of one step would.
+    terminal = torch.rand(batch, 1, generator=random) < objective.terminal_share
     return RandomInputs(
         t=torch.where(terminal, timesteps - 1, t),
         eps=torch.randn(batch, targets, *shape, generator=random),
