@@ -43,7 +43,7 @@ def entry(length: int) -> Entry:
 def black(length: int) -> Episode:
     """Nothing but zeros: what a chunk that is missing would read as."""
     zeros = np.zeros(length, np.float32)
-    variables = {"HEALTH": zeros, "ANGLE": zeros}
+    variables = dict.fromkeys(game_facts().variables, zeros)
     return Episode(np.zeros((length, *SHAPE), np.uint8), zeros.astype(np.int32), zeros, variables)
 
 
