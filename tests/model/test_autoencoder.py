@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from gamengen.data.encoding import Facts, require_same_encoder
+from gamengen.data.encoding import Facts, read_facts, require_same_encoder
 from gamengen.data.latents import Latents
 from gamengen.model.autoencoder import (
     Autoencoder,

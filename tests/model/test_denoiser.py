@@ -167,7 +167,7 @@ def test_rollout_feeds_its_own_frames_back_with_the_actions_that_led_to_them(mad
     generator = torch.Generator().manual_seed(3)
     first, second = sampler.rollout(inputs["context"], inputs["actions"], actions, generator)
     generator = torch.Generator().manual_seed(3)
-    noise = [torch.randn(first.shape, generator=generator) for _ in range(2)]
+    noise = [sampler.draw(inputs["context"], generator)[0] for _ in range(2)]
     past = torch.cat([inputs["actions"][:, :-1], actions[:, :1]], 1)
     torch.testing.assert_close(first, sampler.next_latent(inputs["context"], past, noise[0]))
     context = torch.cat([inputs["context"][:, 1:], first[:, None]], 1)

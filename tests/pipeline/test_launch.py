@@ -10,12 +10,12 @@ PROBE = """
 import os
 import stages
 import torch
-from gamengen import device
+from gamengen.runtime import device
 
 def cli():
     accelerator = device.start()
     where, rank = accelerator.device, accelerator.process_index
-    mean = device.average(torch.tensor(float(rank), device=where), accelerator)
+    mean = float(device.average(torch.tensor(float(rank), device=where), accelerator))
     told = f"probe {where.type} {rank} of {accelerator.num_processes} {mean}\\n"
     os.write(1, told.encode())  # in one piece: the processes share their output
     device.stop()
