@@ -32,11 +32,12 @@ class LongPlay(Settings):
     every: PositiveInt  # of so many frames one is looked at
 
     @model_validator(mode="after")
-    def _looks_in_each_part(self) -> "LongPlay":
-        if self.frames < PARTS * self.every:
+    def _a_covariance_needs_two(self) -> "LongPlay":
+        seen = self.rollouts * (self.frames // self.every // PARTS)
+        if self.rollouts and seen < 2:
             raise ValueError(
-                f"every: {self.every}: must be at most {self.frames // PARTS}, a {PARTS}th of "
-                f"frames: {self.frames}, so that each part of the play is looked at"
+                f"every: {self.every}: leaves {seen} frames of each quarter of {self.rollouts} "
+                f"rollouts of {self.frames} frames to look at; there must be at least 2"
             )
         return self
 
