@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
-from gamengen.collection.collection import game_process
+from gamengen.collection import game_process
 from gamengen.collection.games import Games
 from gamengen.collection.recording import Progress, Rules, Writer, start_games
 from gamengen.data.episodes import Episodes, Index, write_index
