@@ -58,7 +58,7 @@ def test_all_stages_run_and_leave_nothing_half_done(reproduced: Path) -> None:
 def test_metrics_are_in_plain_words(reproduced: Path) -> None:
     metrics = json.loads((reproduced / "metrics.json").read_text())
     for section in (metrics["teacher_forced"], metrics["autoregressive"]):
-        for model in ("student", "steps_4", "copy_last", "autoencoder"):
+        for model in ("student", "steps_3", "copy_last", "autoencoder"):
             assert {"psnr_pooled", "lpips_alex", "lpips_vgg"} <= section[model].keys()
     assert "moving" in metrics["teacher_forced"]
     assert metrics["fvd_16"] is None
