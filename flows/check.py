@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.agreement import disagreements
 from gamengen.runtime.errors import InputError
-from gamengen.runtime.stage import PARAMS, checked, read_params, read_yaml, require_listed
+from gamengen.runtime.stage import PARAMS, checked, read_yaml, require_listed
 
 
 def check_params(stages: Sequence[str], path: Path = PARAMS) -> None:
@@ -45,8 +45,10 @@ def problems_of(sections: Any, stages: Sequence[str], path: Path = PARAMS) -> li
 
 def check_listed(stages: Sequence[str]) -> None:
     """Raise InputError unless DVC watches every file that params.yaml names."""
+    sections = read_yaml(PARAMS)
     for stage in stages:
-        require_listed(stage, read_params(stage, importlib.import_module(f"stages.{stage}").Params))
+        params = importlib.import_module(f"stages.{stage}").Params
+        require_listed(stage, checked(stage, params, sections, PARAMS))
 
 
 def stage_names(pipeline: Path = Path("dvc.yaml")) -> list[str]:

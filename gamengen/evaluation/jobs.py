@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from itertools import islice
 
-from gamengen.evaluation import action_following as obedience
-from gamengen.evaluation import autoregressive, fvd, teacher_forced
+from gamengen.evaluation import action_following, autoregressive, fvd, teacher_forced
 from gamengen.evaluation.enemies import Sightings
 from gamengen.evaluation.heldout import Heldout
 from gamengen.evaluation.moving import moves
@@ -99,9 +98,11 @@ def actions(
     def job(action: int) -> Job:
         def measure(number: int, batch: Batch, progress: Progress) -> Table:
             with closing(RealGame(held.latents.game)) as game:
-                real, lasted = obedience.played(held, game, batch, action, frames)
-            found = obedience.videos(held, models, batch, action, real, progress, seed, number)
-            return obedience.measure(found, lasted, held, batch)
+                real, lasted = action_following.played(held, game, batch, action, frames)
+            found = action_following.videos(
+                held, models, batch, action, real, progress, seed, number
+            )
+            return action_following.measure(found, lasted, held, batch)
 
         passes = frames * sum(model.passes for model in models)
         return Job(f"action_{action}", plan.replays, passes, measure)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gamengen.evaluation import action_following as obedience
-from gamengen.evaluation import fvd
+from gamengen.evaluation import action_following, fvd
 from gamengen.evaluation.enemies import AFTER
 from gamengen.evaluation.scores import Nested, gain, score, write
 from gamengen.evaluation.shards import Table, under
@@ -107,7 +106,7 @@ def actions(
         return {"reason": NO_GAME}
     for action in chosen:
         table = tables[f"action_{action}"]
-        real, _ = obedience.flatten(table, "real")
+        real, _ = action_following.flatten(table, "real")
         told: Nested = {"frames": len(real)}
         out[game.action_names[action]] = told
         if not len(real):
@@ -115,8 +114,8 @@ def actions(
             continue
         usual = float(np.median(real))
         for name in ("real", "autoencoder", "copy_last", *players):
-            shifts, episodes = obedience.flatten(table, name)
-            alike = obedience.moves_alike(shifts, usual, game.width)
+            shifts, episodes = action_following.flatten(table, name)
+            alike = action_following.moves_alike(shifts, usual, game.width)
             told[f"shift_{name}"] = round(float(np.median(shifts)), 2)
             write(told, f"alike_{name}", estimate(alike, episodes), 3)
     return out

@@ -14,8 +14,7 @@ from torchmetrics.image import PeakSignalNoiseRatio
 
 from gamengen.data.episodes import Entry, Episodes
 from gamengen.data.latents import Latents
-from gamengen.evaluation import action_following as obedience
-from gamengen.evaluation import autoregressive, shards, summary, teacher_forced
+from gamengen.evaluation import action_following, autoregressive, shards, summary, teacher_forced
 from gamengen.evaluation.enemies import Sightings
 from gamengen.evaluation.heldout import Heldout, batches, sample_starts, sample_targets
 from gamengen.evaluation.moving import moves, require_watched
@@ -415,12 +414,12 @@ def test_a_recording_that_does_not_say_where_the_player_is_is_refused(held: Held
 def test_shift_of_a_sliding_picture_is_found(shift: int) -> None:
     wide = torch.from_numpy(play(2, 120, 256, 0).frames[:1])
     before, after = wide[:, :, 40:200], wide[:, :, 40 - shift : 200 - shift]
-    assert obedience.horizontal_shift(before, after)[0] == pytest.approx(shift, abs=0.3)
+    assert action_following.horizontal_shift(before, after)[0] == pytest.approx(shift, abs=0.3)
 
 
 def test_flat_pictures_do_not_slide() -> None:
     flat = torch.full((1, 120, 160, 3), 90, dtype=torch.uint8)
-    assert obedience.horizontal_shift(flat, flat)[0] == 0
+    assert action_following.horizontal_shift(flat, flat)[0] == 0
 
 
 class Panorama:
@@ -454,12 +453,12 @@ def test_the_game_is_held_from_the_same_starts_for_as_long(
     turn = game.action_names.index("TURN_RIGHT")
     still = [i for i in range(1, 40) if not held.actions((held.entries[0], i), 1).any()]
     places = [(held.entries[0], still[3]), (held.entries[1], 1)]
-    real, lasted = obedience.played(held, Panorama(game), places, turn, 5)
+    real, lasted = action_following.played(held, Panorama(game), places, turn, 5)
     assert lasted.tolist() == [5, 5]
-    found = obedience.videos(held, models, places, turn, real, silent, 0)
+    found = action_following.videos(held, models, places, turn, real, silent, 0)
     assert found.keys() == {"real", "autoencoder", "copy_last", "steps_1", "steps_2"}
     assert all(video.shape == real.shape for video in found.values())
-    table = obedience.measure(found, lasted, held, places)
+    table = action_following.measure(found, lasted, held, places)
     told = summary.actions(game, {f"action_{turn}": table}, [turn], ["steps_1", "steps_2"])
     turned = told["TURN_RIGHT"]
     assert turned["frames"] == 8
@@ -471,15 +470,15 @@ def test_the_game_is_held_from_the_same_starts_for_as_long(
 def test_what_the_real_game_did_not_live_to_show_is_asked_of_nobody(held: Heldout) -> None:
     places = [(held.entries[0], 9), (held.entries[1], 4)]
     game = Panorama(held.latents.game, ends_after=3)
-    real, lasted = obedience.played(held, game, places, 1, 5)
+    real, lasted = action_following.played(held, game, places, 1, 5)
     assert lasted.tolist() == [2, 2]
-    found = obedience.videos(held, [], places, 1, real, silent, 0)
-    table = obedience.measure(found, lasted, held, places)
+    found = action_following.videos(held, [], places, 1, real, silent, 0)
+    table = action_following.measure(found, lasted, held, places)
     for name in found:
-        shifts, episodes = obedience.flatten(table, name)
+        shifts, episodes = action_following.flatten(table, name)
         assert len(shifts) == 2
         assert episodes.tolist() == table["episode"].tolist()
-    at_once = obedience.measure(found, np.zeros(2, int), held, places)
+    at_once = action_following.measure(found, np.zeros(2, int), held, places)
     told = summary.actions(held.latents.game, {"action_1": at_once}, [1], [])
     assert told["TURN_LEFT"] == {"frames": 0, "reason": "the game was over at once"}
 
@@ -491,10 +490,10 @@ def test_a_game_that_comes_elsewhere_is_refused(held: Heldout) -> None:
 
     places = [(held.entries[0], 9)]
     with pytest.raises(InputError, match="is another when it is played again"):
-        obedience.played(held, Another(held.latents.game), places, 1, 3)
+        action_following.played(held, Another(held.latents.game), places, 1, 3)
 
 
 def test_a_model_that_answers_as_the_game_does_is_alike() -> None:
     shifts = np.array([3.0, 9.0, -4.0, 0.2])
-    assert obedience.moves_alike(shifts, 5.0, width=160).tolist() == [1, 1, 0, 0]
-    assert obedience.moves_alike(shifts, 0.0, width=160).tolist() == [0, 0, 0, 1]
+    assert action_following.moves_alike(shifts, 5.0, width=160).tolist() == [1, 1, 0, 0]
+    assert action_following.moves_alike(shifts, 0.0, width=160).tolist() == [0, 0, 0, 1]
