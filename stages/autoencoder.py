@@ -22,6 +22,7 @@ from gamengen.model.autoencoder import (
 )
 from gamengen.model.small_autoencoder import SmallAutoencoder
 from gamengen.runtime import artifact, device
+from gamengen.runtime.errors import InputError
 from gamengen.runtime.settings import Depth, Size
 from gamengen.runtime.stage import StageParams, run
 from gamengen.training import loop as training

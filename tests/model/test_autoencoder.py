@@ -7,6 +7,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from gamengen.data.encoding import Facts, read_facts, require_same_encoder
+from gamengen.data.episodes import Episodes
 from gamengen.data.latents import Latents
 from gamengen.model.autoencoder import (
     Autoencoder,
@@ -17,6 +18,7 @@ from gamengen.model.autoencoder import (
     to_float,
     to_uint8,
 )
+from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
 from stages import autoencoder, decoder, encode
 from tests import tiny
@@ -103,6 +105,18 @@ def test_without_validation_nothing_is_trained(tmp_path: Path) -> None:
             tiny.params(autoencoder.Params, "autoencoder"), path.parent, tmp_path / "a"
         )
     assert not list(tmp_path.glob(".resume/*"))
+
+
+def test_latents_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    episodes = Episodes(make_episodes(tmp_path / "episodes"))
+    net = Autoencoder.load(make_autoencoder(tmp_path / "autoencoder")).net
+    net.encoder[-1].bias.data.fill_(float("nan"))
+    with pytest.raises(
+        InputError, match=r"not finite.*autoencoder\.optimizer\.learning_rate\.peak"
+    ):
+        autoencoder.measure(
+            net, tiny.params(autoencoder.Params, "autoencoder"), episodes, device.start()
+        )
 
 
 def test_small_autoencoder_is_trained_and_its_scale_measured(tmp_path: Path) -> None:

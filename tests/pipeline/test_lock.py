@@ -89,7 +89,11 @@ def test_the_flow_holds_it_from_before_the_first_write_to_the_end(
 
 
 def test_make_repro_takes_the_lock() -> None:
-    told = subprocess.run(
-        ["make", "-n", "--no-print-directory", "repro"], cwd=ROOT, capture_output=True, text=True, check=True
+    made = subprocess.run(
+        ["make", "-n", "--no-print-directory", "repro"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert told.stdout.splitlines()[-1] == "python -m flows.lock dvc repro"
+    assert made.stdout.splitlines()[-1] == "python -m flows.lock dvc repro"
