@@ -8,9 +8,10 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from diffusers import ModelMixin
 from torch import nn
 
 from gamengen.data.encoding import Facts, read_facts, require_size
@@ -20,11 +21,12 @@ from gamengen.game.facts import GameFacts
 from gamengen.model import distillation
 from gamengen.model.denoiser import Denoiser, network_like, require_same_kind
 from gamengen.model.sampler import Sampler
-from gamengen.model.small_autoencoder import SmallAutoencoder
+from gamengen.model.small_autoencoder import SmallAutoencoder, require_same_sizes
 from gamengen.runtime.errors import InputError
 
 UNKNOWN = ""  # the encoder that is yet to be trained
 MOST_PARAMETERS = 10**10  # of a network: Stable Diffusion's has a tenth
+Model = TypeVar("Model", bound=ModelMixin)
 
 
 def disagreements(params: Mapping[str, Any]) -> list[str]:
@@ -159,6 +161,11 @@ def trained_here(settings: Any, game: GameFacts) -> Facts:
         )
         require_buildable(net, f"autoencoder.widths: {settings.widths}")
         net(torch.empty(1, 3, *facts.padded), torch.empty(1, *facts.latent_shape))
+        if settings.init:
+            require_folder("autoencoder.init", settings.init)
+            if Path(settings.init).is_dir():
+                old = on_meta(SmallAutoencoder, Path(settings.init), "autoencoder.init")
+                require_same_sizes(net, old, Path(settings.init))
     return facts
 
 
@@ -213,17 +220,25 @@ def run(denoiser: Denoiser) -> None:
 
 def can_begin_with(folder: Path, train: Any, denoiser: Denoiser) -> None:
     """Raise InputError unless the denoiser can begin with the weights in a folder."""
-    if not (folder / "config.json").is_file():
-        raise InputError(f"params.yaml: train.init: {folder}: no denoiser: config.json is missing")
-    try:
-        with torch.device("meta"):
-            old = Denoiser.from_config(Denoiser.load_config(folder))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"params.yaml: train.init: {folder}: no denoiser: {error}") from None
+    old = on_meta(Denoiser, folder, "train.init")
     if denoiser.config["autoencoder"] == UNKNOWN:
         denoiser.register_to_config(autoencoder=old.config["autoencoder"])
     require_same_kind(old, denoiser, folder)
     importlib.import_module("stages.train").require_kind(train, old.residual_std)
+
+
+def on_meta(kind: type[Model], folder: Path, key: str) -> Model:
+    """The model of a folder's config.json without its weights. Raises InputError without one."""
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            f"params.yaml: {key}: {folder}: no {kind.__name__}: config.json is missing"
+        )
+    try:
+        with torch.device("meta"):
+            model: Model = kind.from_config(kind.load_config(folder))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"params.yaml: {key}: {folder}: no {kind.__name__}: {error}") from None
+    return model
 
 
 def config_of(source: Path, part: str) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from gamengen.model.autoencoder import (
     pad,
     to_float,
 )
-from gamengen.model.small_autoencoder import SmallAutoencoder
+from gamengen.model.small_autoencoder import SmallAutoencoder, warm_start
 from gamengen.runtime import artifact, device
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.settings import Depth, Size
@@ -39,6 +39,7 @@ class Params(StageParams):
 
     kind: Literal["small", "stable-diffusion"]
     source: str | None  # a folder, or a hub model of stable-diffusion: nothing is trained
+    init: str | None  # folder of a small autoencoder to begin training with; null: from scratch
     latent_channels: Size
     unshuffle: Size
     widths: list[Size] = Field(min_length=1, max_length=16)
@@ -61,10 +62,16 @@ class Params(StageParams):
                 f"source: {self.source}: name a hub model or a folder: kind stable-diffusion is "
                 "not trained here"
             )
+        if self.init and self.source:
+            raise ValueError(
+                f"init: {self.init}: source: {self.source} is taken as it is; to train on, "
+                "set source: null"
+            )
         return self
 
     def reads(self) -> list[Path]:
-        return [Path(self.source)] if self.source and Path(self.source).exists() else []
+        named = [Path(name) for name in (self.source, self.init) if name]
+        return [path for path in named if path.exists()]
 
 
 def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
@@ -107,6 +114,8 @@ def fit(
         params.encoder_blocks,
         params.decoder_blocks,
     ).to(memory_format=torch.channels_last)
+    if params.init:
+        warm_start(net, Path(params.init))
     frames, facts = Frames(episodes, "train"), geometry(net, params.kind, episodes)
     model, optimizer = accelerator.prepare(net, params.optimizer.make(net.parameters()))
     net = accelerator.unwrap_model(model)

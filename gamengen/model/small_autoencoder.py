@@ -1,12 +1,16 @@
 """The autoencoder that is trained here: small, and fast on CPUs."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from gamengen.runtime.checkpoint import load_model
+from gamengen.runtime.errors import InputError
 
 
 class SmallAutoencoder(ModelMixin, ConfigMixin):
@@ -77,3 +81,21 @@ def decoder(channels: int, unshuffle: int, widths: Sequence[int], blocks: int) -
             up += [nn.Conv2d(width, 4 * widths[i - 1], 3, padding=1), nn.PixelShuffle(2)]
     last = nn.Conv2d(widths[0], 3 * unshuffle**2, 3, padding=1)
     return nn.Sequential(*up, nn.SiLU(), last, nn.PixelShuffle(unshuffle))
+
+
+def warm_start(net: SmallAutoencoder, source: Path) -> None:
+    """Begin with the weights in ``source``. Raises InputError unless they have the same sizes."""
+    old = load_model(SmallAutoencoder, source, "autoencoder")
+    require_same_sizes(net, old, source)
+    net.load_state_dict(old.state_dict())
+
+
+def require_same_sizes(net: SmallAutoencoder, old: SmallAutoencoder, source: Path) -> None:
+    """Raise InputError unless an autoencoder can begin with the weights of ``old``."""
+    for name in ("latent_channels", "unshuffle", "widths", "encoder_blocks", "decoder_blocks"):
+        found, expected = old.config[name], net.config[name]
+        if found != expected:
+            raise InputError(
+                f"params.yaml: autoencoder.init: {source}: {name} is {found}, but "
+                f"autoencoder.{name} is {expected}"
+            )

@@ -161,6 +161,27 @@ def stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_training_begins_with_given_weights(tmp_path: Path) -> None:
+    episodes = make_episodes(tmp_path / "episodes")
+    source = make_autoencoder(tmp_path / "source")
+    still = {"learning_rate": {"peak": 1e-12, "warmup_steps": 1, "decay_from": 1.0}}
+    sizes = {"widths": [8], "init": str(source), "optimizer": still}
+    settings = tiny.params(autoencoder.Params, "autoencoder", **sizes)
+    autoencoder.main(settings, episodes, tmp_path / "out")
+    ours, theirs = Autoencoder.load(tmp_path / "out"), Autoencoder.load(source)
+    for name, weights in theirs.net.state_dict().items():
+        torch.testing.assert_close(ours.net.state_dict()[name], weights)
+    assert ours.facts.latent_std != theirs.facts.latent_std  # measured anew
+
+
+def test_weights_of_other_sizes_are_refused(tmp_path: Path) -> None:
+    episodes = make_episodes(tmp_path / "episodes")
+    source = str(make_autoencoder(tmp_path / "source"))
+    settings = tiny.params(autoencoder.Params, "autoencoder", init=source)
+    with pytest.raises(InputError, match=r"autoencoder\.init: .*widths is \[8\].*\[8, 8\]"):
+        autoencoder.main(settings, episodes, tmp_path / "out")
+
+
 def test_stable_diffusions_autoencoder_keeps_its_own_scale(
     stable_diffusion: Path, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from flows.check import check_params, problems_of
 from gamengen.runtime.errors import InputError
-from tests.artifacts import make_all, make_denoiser
+from tests.artifacts import make_all, make_autoencoder, make_denoiser
 from tests.slips import Slip, slips
 from tests.tiny import merged, tiny_params
 
@@ -202,6 +202,16 @@ def test_weights_to_begin_with_fit(made: Path, tmp_path: Path) -> None:
         (found,) = problems({"train": init | other})
         assert "train.init" in found
         assert key in found
+
+
+def test_an_autoencoder_to_begin_with_fits(tmp_path: Path) -> None:
+    init = {"init": str(make_autoencoder(tmp_path / "autoencoder")), "widths": [8]}
+    assert problems({"autoencoder": init}) == []
+    (found,) = problems({"autoencoder": init | {"widths": [16]}})
+    assert "autoencoder.init" in found
+    assert "widths" in found
+    (found,) = problems({"autoencoder": {"init": "data/nowhere"}})
+    assert "autoencoder.init: 'data/nowhere'" in found
 
 
 def test_stable_diffusion_in_a_folder_is_looked_at(tmp_path: Path) -> None:
