@@ -26,8 +26,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Of a user who has nothing set up: no DVC, Prefect or git settings of their own."""
-    home = tmp_path_factory.mktemp("home")
+    """Of a user who has nothing set up."""
+    return clean_environment(tmp_path_factory.mktemp("home"))
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """No DVC, Prefect or git settings of one's own."""
     theirs = ("PJRT_", "PREFECT_", "DVC_", "USE_TORCH_XLA", "LAUNCH")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(theirs)}
     return kept | {

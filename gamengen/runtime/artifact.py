@@ -15,8 +15,10 @@ from pydantic import BaseModel
 from gamengen.runtime import device
 from gamengen.runtime.checksums import seal
 from gamengen.runtime.errors import InputError
+from gamengen.runtime.lock import hold
 
 KEY = 16  # characters of a resume folder's key
+KEPT: dict[Path, int] = {}  # locks of this process and their descriptors
 
 
 def identity(path: Path) -> str:
@@ -49,8 +51,11 @@ def resume_folder(params: BaseModel, inputs: Sequence[Path], out: Path) -> Path:
 
     Another value of any parameter, another input, other code or another number of processes,
     which would share the work in another way, means another folder, so that a changed stage
-    never goes on from the checkpoint of an old one.
+    never goes on from the checkpoint of an old one. Raises InputError where another process works
+    towards ``out``, as a stage may whose ``dvc repro`` was killed.
     """
+    if device.is_first():
+        keep(out)
     told = {
         "processes": device.processes(),
         "params": json.loads(params.model_dump_json()),
@@ -59,6 +64,19 @@ def resume_folder(params: BaseModel, inputs: Sequence[Path], out: Path) -> Path:
     }
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:KEY]
     return out.parent / ".resume" / f"{out.name}-{key}"
+
+
+def keep(out: Path) -> None:
+    """Be the only process that works towards ``out``, until it is made or this process ends."""
+    file = lock_of(out)
+    if file not in KEPT:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        KEPT[file] = hold(file, out, f"stage of {out.name}")
+
+
+def lock_of(out: Path) -> Path:
+    """The file whose lock is held by whoever makes ``out``."""
+    return out.resolve().parent / ".resume" / f"{out.name}.lock"
 
 
 @contextmanager
@@ -82,6 +100,9 @@ def whole(out: Path, accelerator: Accelerator) -> Iterator[Path]:
         partial.rename(out)
         for folder in (out.parent / ".resume").glob(f"{out.name}-{'?' * KEY}"):
             shutil.rmtree(folder, ignore_errors=True)
+        if lock_of(out) in KEPT:
+            lock_of(out).unlink(missing_ok=True)
+            os.close(KEPT.pop(lock_of(out)))
     device.wait(accelerator)
 
 

@@ -54,6 +54,11 @@ def processes() -> int:
     return PartialState().num_processes
 
 
+def is_first() -> bool:
+    """Whether this process is the first of those that share the work."""
+    return PartialState().is_main_process
+
+
 def stop() -> None:
     """End of a process: processes that leave a group they are still in may abort."""
     if torch.distributed.is_initialized():

@@ -1,14 +1,18 @@
-"""Many players for a while, slow readers among them: ``python -m tests.play.soak``.
+"""Many players for a while, slow and hostile ones among them: ``python -m tests.play.soak``.
 
-Fast ones acknowledge every frame at once, slow ones read one message a second. Prints how late
-frames are for the fast ones, with and without slow ones beside them, and how much memory the
-process, which holds the server and all players, has gained.
+Fast ones acknowledge every frame at once, slow ones read one message a second, hostile ones say
+whatever comes to their mind, as text and as bytes. Prints how late frames are for the fast ones,
+with and without others beside them, how much memory the process, which holds the server and all
+players, has gained, and what the server failed at; exit status 1 if it failed at anything.
 """
 
 import argparse
 import asyncio
 import json
+import logging
+import random
 import resource
+import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -23,7 +27,17 @@ from gamengen.play.blind import Answers
 from gamengen.play.protocol import unpack
 from gamengen.play.server import create_app
 from gamengen.play.source import Source
-from tests.play.worlds import served, tiny_source
+from tests.play.fuzz import mangled
+from tests.play.worlds import served, tiny_source, until
+
+
+@dataclass(frozen=True)
+class Players:
+    """How many of each kind."""
+
+    fast: int
+    slow: int = 0
+    hostile: int = 0
 
 
 @dataclass
@@ -32,7 +46,9 @@ class Soak:
 
     gaps: list[float] = field(default_factory=list)  # seconds between a fast player's frames
     slow_frames: int = 0
+    hostile_messages: int = 0
     memory: list[float] = field(default_factory=list)  # MiB, once a second
+    failures: list[str] = field(default_factory=list)  # of the server
 
     def gap(self, percent: float) -> float:
         """A percentile of the gaps, milliseconds."""
@@ -47,12 +63,13 @@ class Soak:
         )
 
 
-async def soak(address: str, fast: int, slow: int, seconds: float) -> Soak:
-    """Let so many play for so long."""
+async def soak(address: str, players: Players, seconds: float) -> Soak:
+    """Let them play for so long."""
     seen, ends = Soak(), time.monotonic() + seconds
-    players = [play_fast(address, ends, seen) for _ in range(fast)]
-    players += [play_slowly(address, ends, seen, honest=bool(n % 2)) for n in range(slow)]
-    await asyncio.gather(watch_memory(ends, seen), *players)
+    playing = [play_fast(address, ends, seen) for _ in range(players.fast)]
+    playing += [play_slowly(address, ends, seen, honest=bool(n % 2)) for n in range(players.slow)]
+    playing += [babble(address, ends, seen, random.Random(n)) for n in range(players.hostile)]
+    await asyncio.gather(watch_memory(ends, seen), *playing)
     return seen
 
 
@@ -100,6 +117,30 @@ async def play_slowly(address: str, ends: float, seen: Soak, honest: bool) -> No
         socket.transport.abort()
 
 
+async def babble(address: str, ends: float, seen: Soak, chance: random.Random) -> None:
+    """Says good messages, nearly good ones, and noise; leaves and comes again."""
+    while time.monotonic() < ends:
+        async with connect(f"ws://{address}/play", origin=f"http://{address}") as socket:
+            reading = asyncio.create_task(read_all(socket))
+            with suppress(ConnectionClosed):
+                for _ in range(chance.randrange(1000)):
+                    noise = chance.random() < 0.2
+                    await socket.send(
+                        chance.randbytes(chance.randrange(200)) if noise else mangled(chance)
+                    )
+                    seen.hostile_messages += 1
+                    if time.monotonic() > ends:
+                        break
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+
+async def read_all(socket: ClientConnection) -> None:
+    """Whatever it says."""
+    async for _ in socket:
+        pass
+
+
 async def acknowledge(socket: ClientConnection, message: bytes) -> None:
     """Say that a frame has come."""
     number = unpack(message)[0]["number"]
@@ -115,33 +156,58 @@ async def watch_memory(ends: float, seen: Soak) -> None:
         await asyncio.sleep(1)
 
 
-def run(source: Source, folder: Path, fast: int, slow: int, seconds: float) -> Soak:
+class Failures(logging.Handler):
+    """What is logged as an error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+def run(source: Source, folder: Path, players: Players, seconds: float) -> Soak:
     """One run on a server of its own."""
-    app = create_app(
-        source, Answers(folder / "blind.jsonl"), most=fast + 2 * slow
-    )  # seats of dropped ones
-    with served(app) as address:
-        return asyncio.run(soak(address, fast, slow, seconds))
+    # The seats of dropped players are free only once their engines are.
+    most = players.fast + 2 * players.slow + 4 * players.hostile
+    app = create_app(source, Answers(folder / "blind.jsonl"), most)
+    failures = Failures()
+    logging.getLogger().addHandler(failures)
+    try:
+        with served(app) as address:
+            seen = asyncio.run(soak(address, players, seconds))
+            until(lambda: not app.state.sessions, 30)
+    finally:
+        logging.getLogger().removeHandler(failures)
+    seen.failures = failures.lines
+    return seen
 
 
 def main() -> None:
-    """The command: the same number of players, without and with slow ones."""
-    told = argparse.ArgumentParser(description=__doc__)
-    told.add_argument("--players", type=int, default=8)
-    told.add_argument("--slow", type=int, default=4)
-    told.add_argument("--seconds", type=float, default=60)
-    told = told.parse_args()
+    """The command: fast players alone, then with slow ones, then with hostile ones too."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--players", type=int, default=16)
+    asked.add_argument("--slow", type=int, default=4)
+    asked.add_argument("--hostile", type=int, default=2)
+    asked.add_argument("--seconds", type=float, default=60)
+    asked = asked.parse_args()
+    failed = []
     with tempfile.TemporaryDirectory() as folder:
         source = tiny_source(Path(folder) / "data")
-        for slow in (0, told.slow):
-            seen = run(source, Path(folder), told.players - slow, slow, told.seconds)
+        for slow, hostile in ((0, 0), (asked.slow, 0), (asked.slow, asked.hostile)):
+            players = Players(asked.players - slow - hostile, slow, hostile)
+            seen = run(source, Path(folder), players, asked.seconds)
+            failed += seen.failures
             print(
-                f"{told.players} players, {slow} of them slow, {told.seconds:g} s: between a fast "
-                f"player's frames p50 {seen.gap(50):.1f} ms, p99 {seen.gap(99):.1f} ms; the slow "
-                f"read {seen.slow_frames}; memory {seen.memory[0]:.0f} -> {seen.memory[-1]:.0f} "
-                f"MiB, {seen.gained:+.1f} from the second to the last quarter",
+                f"{players}, {asked.seconds:g} s: between a fast player's frames p50 "
+                f"{seen.gap(50):.1f} ms, p99 {seen.gap(99):.1f} ms; the slow read "
+                f"{seen.slow_frames}; the hostile said {seen.hostile_messages}; memory "
+                f"{seen.memory[0]:.0f} -> {seen.memory[-1]:.0f} MiB, {seen.gained:+.1f} from the "
+                f"second to the last quarter; all seats given back; {len(seen.failures)} failures",
                 flush=True,
             )
+    sys.exit("\n".join(failed))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 from gamengen.play.pace import Pace
 from gamengen.play.protocol import BLOCK, BadMessage, Keys, Leave, Settings, pack, unpack
 from gamengen.play.queues import IN_FLIGHT, MAX_WAITING, Inbox, Mailbox
-from tests.play.test_protocol import settings_fields
+from tests.play.fuzz import settings_fields
 
 
 class Clock:

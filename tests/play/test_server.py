@@ -22,8 +22,8 @@ from gamengen.play.picture import from_jpeg
 from gamengen.play.server import create_app
 from gamengen.play.source import Source, load
 from gamengen.runtime.errors import InputError
+from tests.play.fuzz import mangled, settings_fields
 from tests.play.player import ORIGIN, Player, png
-from tests.play.test_protocol import mangled, settings_fields
 from tests.play.worlds import StripedWorld, tiny_source, until
 
 

@@ -3,12 +3,21 @@
 from pathlib import Path
 
 from gamengen.play.source import Source
-from tests.play.soak import run
+from tests.play.soak import Players, run
 
 
 def test_slow_readers(source: Source, tmp_path: Path) -> None:
-    among_fast = run(source, tmp_path, fast=3, slow=0, seconds=4)
-    among_slow = run(source, tmp_path, fast=2, slow=1, seconds=4)
+    among_fast = run(source, tmp_path, Players(fast=3), seconds=4)
+    among_slow = run(source, tmp_path, Players(fast=2, slow=1), seconds=4)
     assert among_slow.gap(99) < 1.5 * among_fast.gap(99) + 30
     assert among_slow.slow_frames > 0
     assert among_slow.gained < 20
+    assert among_slow.failures == []
+
+
+def test_hostile_players(source: Source, tmp_path: Path) -> None:
+    """Every seat is given back (or ``run`` fails), and the server fails at nothing."""
+    seen = run(source, tmp_path, Players(fast=1, hostile=2), seconds=4)
+    assert seen.hostile_messages > 100
+    assert len(seen.gaps) > 10
+    assert seen.failures == []

@@ -1,0 +1,40 @@
+"""Whose a file is, among processes: a POSIX lock, gone with the process that holds it."""
+
+import errno
+import fcntl
+import os
+from datetime import datetime
+from pathlib import Path
+
+from gamengen.runtime.errors import InputError
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # as on some clusters' file systems
+
+
+def hold(file: Path, held: Path, what: str) -> int:
+    """Lock ``file`` until its descriptor, which this gives, is closed or this process ends.
+
+    Processes that this one starts do not hold it; what it turns into by ``exec`` does. Raises
+    InputError, which says who holds ``held``, where another process does.
+    """
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return descriptor
+        who = os.read(descriptor, 1000).decode(errors="replace").strip()
+        os.close(descriptor)
+        if not isinstance(error, BlockingIOError | PermissionError):
+            raise
+        raise InputError(
+            f"{held}: in use by {who or 'another run'}; wait for it to end, or stop it, or work "
+            "in another clone"
+        ) from None
+    if not file.exists() or not os.path.samestat(os.fstat(descriptor), file.stat()):
+        os.close(descriptor)  # its holder removed it in between
+        return hold(file, held, what)
+    os.truncate(descriptor, 0)
+    told = f"process {os.getpid()} since {datetime.now():%Y-%m-%d %H:%M:%S}: {what}\n"
+    os.write(descriptor, told.encode())
+    return descriptor
