@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -183,33 +184,40 @@ def under_kills(
 def filled(
     pipeline: Pipeline, whole: Mapping[str, str], written: int, times: int, seed: int, tell: Tell
 ) -> Result:
-    """Run on a disk that is full after so many random numbers of bytes below ``written``."""
+    """Run on a disk that is full once so many random numbers of bytes below ``written`` are."""
     draw, result = random.Random(seed), Result()
     disk = pipeline.project.parent / "disk"
     disk.mkdir()
-    size = 2 * (size_of(pipeline.project) + written) + 64 * MB
+    size = size_of(pipeline.project) + 2 * written + 2 * 1024 * MB  # stages ask for room to spare
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=True)
     folder, ballast = pipeline.copy(disk / "project"), disk / "ballast"
     before = shutil.disk_usage(disk).free
     for limit in sorted(draw.randrange(written) for _ in range(times)):
-        with ballast.open("wb") as file:
-            taken = min(before - limit, shutil.disk_usage(disk).free)
-            os.posix_fallocate(file.fileno(), 0, taken)
-        result.disturbed.append(f"full after {limit} bytes")
-        status, log = pipeline.run(folder)
-        tell(f"{result.disturbed[-1]}: exit status {status}")
-        ballast.unlink()
-        if status == 0:
-            continue
-        if not FULL.search(log):
-            result.wrong.append(f"{result.disturbed[-1]}: not told that the disk is full:\n{log}")
+        process = pipeline.start(folder)
+        while process.poll() is None and not ballast.exists():
+            if before - shutil.disk_usage(disk).free >= limit:
+                fill(ballast)
+                result.disturbed.append(f"full after {limit} bytes")
+            time.sleep(0.01)
+        status, log = process.wait(), (folder / "run.log").read_text()
+        ballast.unlink(missing_ok=True)
+        tell(f"full after {limit} bytes: exit status {status}")
+        if status != 0 and not FULL.search(log):
+            result.wrong.append(f"full after {limit} bytes: not told that the disk is full:\n{log}")
     status, log = pipeline.run(folder)
-    if status != 0:
-        result.wrong.append(f"exit status {status}:\n{log}")
+    result.wrong += [f"exit status {status}:\n{log}"] if status else []
     result.completed = 1
     result.wrong += [f"differs: {path}" for path in differences(made(folder), whole)]
     subprocess.run(["umount", str(disk)], check=True)
     return result
+
+
+def fill(ballast: Path) -> None:
+    """Leave no byte on the disk free."""
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        block = bytes(MB)
+        while True:
+            file.write(block)
 
 
 def told(result: Result, what: str) -> str:
