@@ -56,7 +56,9 @@ class InverseDynamics(nn.Module):
 
     def forward(self, frames: UInt8[Tensor, "b k h w 3"]) -> Float[Tensor, "b actions"]:
         pixels = rearrange(seen(frames), "b k h w c -> (b k) c h w").float() / 127.5 - 1
-        features = rearrange(self.features(pixels), "(b k) c h w -> b k c h w", k=self.sees)
+        # What is alike all over a picture would match at every shift: each channel's mean goes.
+        found = F.instance_norm(self.features(pixels))
+        features = rearrange(found, "(b k) c h w -> b k c h w", k=self.sees)
         unit = F.normalize(features, dim=2)
         before, after = F.pad(unit[:, :-1], (REACH, REACH)), unit[:, 1:]
         width = after.shape[-1]

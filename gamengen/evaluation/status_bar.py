@@ -1,5 +1,6 @@
 """Are the numbers right? Ammunition and health, read from Doom's status bar."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -40,6 +41,7 @@ class StatusBar:
 
     glyphs: Int64[Tensor, " g"]
     templates: Float[Tensor, "g d"]
+    usual: Mapping[str, int]  # the commonest number in training
 
     def read(self, frames: UInt8[Tensor, "*n h w 3"], variable: str) -> Int64[Tensor, "*n"]:
         """The number of each frame, by the nearest templates; -1 where it is not one."""
@@ -81,6 +83,7 @@ def learn(episodes: Episodes, asked: Asked, seed: int, where: torch.device) -> S
         return None
     entries, count = episodes.of("train"), 0
     sums: dict[tuple[str, int, int], Tensor] = {}
+    seen: Counter[tuple[str, int]] = Counter()
     for index in torch.randperm(len(entries), generator=device.generator(seed)).tolist():
         if count >= asked.frames:
             break
@@ -89,6 +92,7 @@ def learn(episodes: Episodes, asked: Asked, seed: int, where: torch.device) -> S
         for variable in variables:
             values = episodes.variable(entries[index], variable)
             pixels = cells(frames, variable)
+            seen.update((variable, max(0, int(value))) for value in values)
             for number in range(1, len(values)):
                 before, after = (spelled(int(value)) for value in values[number - 1 : number + 1])
                 for place, (glyph, now) in enumerate(zip(before, after, strict=True)):
@@ -100,7 +104,8 @@ def learn(episodes: Episodes, asked: Asked, seed: int, where: torch.device) -> S
     if not sums:
         return None
     glyphs, total = torch.tensor([glyph for *_, glyph in sums]), torch.stack([*sums.values()])
-    return StatusBar(glyphs.to(where), (total[:, :-1] / total[:, -1:]).to(where))
+    usual = {variable: number for (variable, number), _ in reversed(seen.most_common())}
+    return StatusBar(glyphs.to(where), (total[:, :-1] / total[:, -1:]).to(where), usual)
 
 
 def rows(
@@ -120,6 +125,8 @@ def rows(
         for name, video in videos.items():
             read = bar.read(video, variable).cpu().numpy()
             table[f"{variable}/{name}"] = (low <= read) & (read <= high)
+        usual = bar.usual[variable]
+        table[f"{variable}/usual"] = (low <= usual) & (usual <= high)
     return table
 
 
@@ -138,7 +145,10 @@ def _recorded(
 
 
 def summary(table: Table, names: Sequence[str]) -> Nested:
-    """Per number the share of changed frames that show it; null, and why, where it cannot be."""
+    """Per number the share of changed frames that show it; null, and why, where it cannot be.
+
+    ``usual`` always shows the commonest number of the recordings.
+    """
     changed = under("changed", table)
     if not changed:
         return {"reason": "not measured: no status bar, or evaluate.status_bar.frames is 0"}
@@ -153,7 +163,7 @@ def _summary(
         return out | {"reason": "it never changes there"}
     shown = under(variable, table)
     episodes = table["episode"].repeat(changed.shape[1])
-    for name in ("real", *names):
+    for name in ("real", *names, "usual"):
         right = (shown[name] & changed).ravel()
         write(out, name, ratio(right, changed.ravel(), episodes), 3)
         if out["real"] < READABLE:

@@ -38,7 +38,9 @@ def test_ammunition_is_read_in_the_real_game(recorded: Episodes, bar: StatusBar)
 
 
 def test_a_number_has_no_blank_within(bar: StatusBar) -> None:
-    cells = {int(glyph): template for glyph, template in zip(*vars(bar).values(), strict=True)}
+    cells = {
+        int(glyph): template for glyph, template in zip(bar.glyphs, bar.templates, strict=True)
+    }
     cases = [([BLANK, 1, 2], 12), ([BLANK] * 3, -1), ([1, BLANK, 2], -1), ([2, 0, 0], 200)]
     for glyphs, wanted in cases:
         frame = torch.zeros(1, 120, 160, 3, dtype=torch.uint8)
@@ -59,10 +61,12 @@ def test_shares_are_of_frames_whose_number_changed() -> None:
         "episode": np.array([0, 1]),
         "changed/HEALTH": np.array([[False, True, True], [False, True, True]]),
         "HEALTH/real": np.array([[True, True, True], [False, True, True]]),
+        "HEALTH/usual": np.array([[True, False, False], [True, False, False]]),
         "HEALTH/steps_1": np.array([[True, True, False], [True, False, False]]),
     }
     told = status_bar.summary(table, ["steps_1"])["HEALTH"]
     assert (told["frames"], told["real"], told["steps_1"]) == (4, 1.0, 0.25)
+    assert told["usual"] == 0
     table["HEALTH/real"][0] = False
     told = status_bar.summary(table, ["steps_1"])["HEALTH"]
     assert told["steps_1"] is None
