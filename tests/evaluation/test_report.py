@@ -93,7 +93,7 @@ def test_a_matrix_has_taken_down_and_read_across() -> None:
     assert found.tolist() == [[0.75, 0.25], [0, 0]]
     svg = parsed(charts.matrix(found, ["NOTHING", "A<B"]))
     cells = [e.attrib for e in svg.iter("rect")]
-    assert [float(cell["fill-opacity"]) for cell in cells] == [0.61, 0.24, 0.05, 0.05]
+    assert [float(cell["fill-opacity"]) for cell in cells] == [0.35, 0.15, 0.05, 0.05]
     assert [cell["y"] for cell in cells[:2]] == [cells[0]["y"]] * 2, "a row is an action taken"
     assert [e.text for e in svg.iter("text") if e.text in ("75", "25", "0")] == ["75", "25"]
 

@@ -120,10 +120,10 @@ def matrix(shares: np.ndarray, names: Sequence[str]) -> Markup:
             x, y = left + column * cell, top + row * high
             parts.append(
                 f'<rect class="cell" x="{x:.1f}" y="{y:.1f}" width="{cell - 2:.1f}" '
-                f'height="{high - 2:.1f}" fill-opacity="{0.05 + 0.75 * share:.2f}"/>'
+                f'height="{high - 2:.1f}" fill-opacity="{0.05 + 0.4 * share:.2f}"/>'
             )
             if share >= 0.005:
-                parts.append(_text(x + cell / 2, middle, f"{100 * share:.0f}", "middle"))
+                parts.append(_text(x + cell / 2, middle, f"{100 * share:.0f}", "middle", "name"))
     return _svg(parts, "share of each action that is read so, in %", int(top + high * len(names)))
 
 
