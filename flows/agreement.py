@@ -49,6 +49,7 @@ def lengths(p: Any) -> Iterator[str]:
         ("train.objective.targets", p.train.objective.targets, True),
         ("evaluate.autoregressive.frames", evaluate.autoregressive.frames, True),
         ("evaluate.actions.frames", evaluate.actions.frames, evaluate.actions.starts),
+        ("evaluate.room.away: frames", 2 + 2 * evaluate.room.away, evaluate.room.starts),
         ("evaluate.fvd.weights: videos", max(fvd.LENGTHS), evaluate.fvd.weights),
     ):
         if asked and frames >= longest:

@@ -8,10 +8,24 @@ from pydantic import NonNegativeInt
 from gamengen.data.encoding import require_same_encoder
 from gamengen.data.episodes import Episodes
 from gamengen.data.latents import Latents
-from gamengen.evaluation import enemies, fvd, jobs, long_play, plan, shards, summary
+from gamengen.evaluation import (
+    actions_read,
+    enemies,
+    fvd,
+    inverse_dynamics,
+    jobs,
+    long_play,
+    plan,
+    room,
+    shards,
+    status_bar,
+    summary,
+)
 from gamengen.evaluation import player as model
 from gamengen.evaluation import report as pages
 from gamengen.evaluation.heldout import Heldout
+from gamengen.evaluation.instruments import Instruments
+from gamengen.evaluation.metrics import Names, metrics_of
 from gamengen.evaluation.moving import require_watched
 from gamengen.evaluation.picture import PictureDistance
 from gamengen.model.autoencoder import Autoencoder
@@ -30,6 +44,9 @@ class Params(StageParams):
     teacher_forced: plan.TeacherForced
     autoregressive: plan.Autoregressive
     actions: plan.Actions
+    inverse_dynamics: inverse_dynamics.Told
+    status_bar: status_bar.Asked
+    room: room.Asked
     long_play: long_play.LongPlay
     fvd: fvd.FvdSource
 
@@ -68,44 +85,43 @@ def main(
     chosen = plan.make(held, params, params.batch_size, seed)
     i3d = fvd.open_i3d(params.fvd, where)
     looked_at = [entry for entry in recorded.of(params.split) if entry.id in chosen.entries]
-    seen = enemies.sightings(recorded, looked_at)
-    distance = PictureDistance(where)
 
     resume = artifact.resume_folder(params, [episodes, latents, decoder, denoiser, student], report)
+    tools = Instruments(
+        PictureDistance(where),
+        enemies.sightings(recorded, looked_at),
+        inverse_dynamics.learn(recorded, params.inverse_dynamics, seed, resume, accelerator),
+        status_bar.learn(recorded, params.status_bar, seed, where),
+    )
     tables = shards.run(
         [
-            *jobs.one_frame_ahead(held, chosen, forced, distance, seen, seed),
-            *jobs.rollouts(held, chosen, played, many.frames, distance, seen, seed + 1),
+            *jobs.one_frame_ahead(held, chosen, forced, tools, seed),
+            *jobs.rollouts(held, chosen, played, many.frames, tools, seed + 1),
             *jobs.features(held, chosen, played, i3d, seed + 2),
-            *jobs.actions(held, chosen, players, held_down.frames, seen, seed + 3),
+            *jobs.actions(held, chosen, players, held_down.frames, tools, seed + 3),
+            *room.jobs(held, chosen.rooms, players, params.room, tools, seed + 5),
             *long_play.jobs(held, chosen.long, players, params.long_play, seed + 4),
         ],
         resume,
         accelerator,
     )
-    forced_names = ["copy_last", *(m.name for m in forced), "autoencoder"]
-    acted_names = [m.name for m in players]
-    played_names = ["copy_last", *(m.name for m in played), "autoencoder"]
-    told = {
-        "split": params.split,
-        "lpips_in_a_loss": {net: net in autoencoder.facts.perceptual for net in ("alex", "vgg")},
-        "teacher_forced": summary.teacher_forced(tables["teacher_forced"], forced_names),
-        "autoregressive": summary.autoregressive(tables["rollouts"], played_names),
-        "enemies": summary.enemies(tables["rollouts"], played_names),
-        **summary.fvd_distances(tables.get("fvd"), played_names),
-        "long_play": long_play.summary(tables.get("long_play"), ["copy_last", *acted_names]),
-        "actions": summary.actions(encoded.game, tables, chosen.actions, acted_names),
-    }
+    names = Names.of(forced, played, players)
+    told = metrics_of(
+        tables, encoded.game, params, autoencoder.facts.perceptual, chosen.actions, names
+    )
     with artifact.whole(report, accelerator) as folder:
         if accelerator.is_main_process:
             found = pages.Findings(
                 told=told,
                 game=encoded.game,
                 params=params.model_dump(),
-                players=acted_names,
-                forced=forced_names,
-                played=played_names,
-                curves=summary.per_step(tables["rollouts"], played_names),
+                players=names.players,
+                forced=names.forced,
+                played=names.played,
+                curves=summary.per_step(tables["rollouts"], names.played),
+                confusions=actions_read.confusions(
+                    tables["rollouts"], names.played, len(encoded.game.actions)
+                ),
                 examples=tables["examples"],
                 videos=shards.under("video", tables["rollouts"]),
                 shown=[
@@ -113,7 +129,7 @@ def main(
                     for entry, frame in chosen.shown
                 ],
             )
-            per_model = summary.per_model(told["teacher_forced"], forced_names)
+            per_model = summary.per_model(told["teacher_forced"], names.forced)
             summary.write_csv(folder / "teacher_forced.csv", per_model)
             summary.write_csv(folder / "autoregressive.csv", found.curves)
             pages.write(folder, found)

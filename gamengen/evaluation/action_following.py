@@ -57,18 +57,18 @@ def videos(
     held: Heldout,
     models: Sequence[Model],
     places: Sequence[Place],
-    action: int,
+    actions: Sequence[int],
     real: UInt8[Tensor, "b n h w 3"],
     progress: Progress,
     *seeds: int,
 ) -> dict[str, Tensor]:
-    """``uint8 [b, n, h, w, 3]`` from each place on, while one action is held.
+    """``uint8 [b, n, h, w, 3]`` from each place on, under the same actions.
 
     ``real`` as it was played, ``autoencoder`` (that through it), ``copy_last`` (the last frame
     before the start, held), then the models.
     """
     count = real.shape[1]
-    window, actions = held.window(places), torch.full((len(places), count), action)
+    window, given = held.window(places), torch.tensor(actions).expand(len(places), -1)
     last = torch.cat([held.pixels(place, -1, 0) for place in places])
     found = {
         "real": real,
@@ -76,14 +76,14 @@ def videos(
         "copy_last": repeat(last, "b h w c -> b n h w c", n=count),
     }
     for model in models:
-        found[model.name] = roll_out(model, held.show, window, actions, progress, *seeds)
+        found[model.name] = roll_out(model, held.show, window, given, progress, *seeds)
     return found
 
 
 def played(
-    held: Heldout, game: Engine, places: Sequence[Place], action: int, frames: int
+    held: Heldout, game: Engine, places: Sequence[Place], actions: Sequence[int]
 ) -> tuple[UInt8[Tensor, "b n h w 3"], Int[np.ndarray, " b"]]:
-    """The game itself from each place on while one action is held.
+    """The game itself from each place on, under the same actions.
 
     Also how many frames came before it was over, after which it stands still. Raises InputError
     when an episode does not come to the place as it was recorded.
@@ -94,7 +94,7 @@ def played(
         begun = game.start(recorded_history(held.episodes, recorded, frame - 1, 1))
         require_recorded(begun, held.episodes, recorded, frame - 1)
         video, going_on = [], 0
-        for _ in range(frames):
+        for action in actions:
             video.append(game.step(action))
             going_on += game.over is None
         shown.append(torch.from_numpy(np.stack(video)))
@@ -108,17 +108,19 @@ def measure(
     held: Heldout,
     places: Sequence[Place],
 ) -> Table:
-    """Rows of ``episode`` and ``<name>/shift`` ``[n - 1]``: nan where the real game was over."""
+    """Rows of ``episode``, ``<name>/shift`` ``[n - 1]``, and ``over`` ``[n - 1]``: where the real
+    game was."""
     count = found["real"].shape[1]
-    over = np.arange(1, count)[None] >= lasted[:, None]
-    table: Table = {"episode": np.array([held.number(place) for place in places])}
+    table: Table = {
+        "episode": np.array([held.number(place) for place in places]),
+        "over": np.arange(1, count)[None] >= lasted[:, None],
+    }
     for name, video in found.items():
         shifts = horizontal_shift(
             rearrange(video[:, :-1], "b n h w c -> (b n) h w c"),
             rearrange(video[:, 1:], "b n h w c -> (b n) h w c"),
         )
-        shift = rearrange(shifts, "(b n) -> b n", b=len(places))
-        table[f"{name}/shift"] = np.where(over, np.nan, shift)
+        table[f"{name}/shift"] = rearrange(shifts, "(b n) -> b n", b=len(places))
     return table
 
 
@@ -133,8 +135,8 @@ def _direction(shifts: np.ndarray, still: float) -> np.ndarray:
 
 
 def flatten(table: Table, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """All shifts of one player in a row, and the episode each belongs to."""
+    """All shifts of one player while the game goes on, in a row, and the episode of each."""
     shifts = table[f"{name}/shift"]
     episodes = repeat(table["episode"], "b -> b n", n=shifts.shape[1])
-    seen = ~np.isnan(shifts)
-    return shifts[seen], episodes[seen]
+    going_on = ~table["over"]
+    return shifts[going_on], episodes[going_on]

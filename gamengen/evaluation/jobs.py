@@ -4,11 +4,17 @@ from collections.abc import Sequence
 from contextlib import closing
 from itertools import islice
 
-from gamengen.evaluation import action_following, autoregressive, fvd, teacher_forced
-from gamengen.evaluation.enemies import Sightings
+from gamengen.evaluation import (
+    action_following,
+    actions_read,
+    autoregressive,
+    fvd,
+    status_bar,
+    teacher_forced,
+)
 from gamengen.evaluation.heldout import Heldout
+from gamengen.evaluation.instruments import Instruments
 from gamengen.evaluation.moving import moves
-from gamengen.evaluation.picture import PictureDistance
 from gamengen.evaluation.plan import Plan
 from gamengen.evaluation.player import Model, Progress
 from gamengen.evaluation.shards import Batch, Job, Table
@@ -21,22 +27,25 @@ def one_frame_ahead(
     held: Heldout,
     plan: Plan,
     models: Sequence[Model],
-    distance: PictureDistance,
-    sightings: Sightings | None,
+    tools: Instruments,
     seed: int,
 ) -> list[Job]:
     """Job ``teacher_forced``, the distances, and ``examples``, some pictures that move."""
 
     def measure(number: int, batch: Batch, progress: Progress) -> Table:
         pictures = teacher_forced.predictions(held, models, batch, progress, seed, number)
-        return teacher_forced.measure(pictures, held, batch, sightings, distance)
+        table = teacher_forced.measure(pictures, held, batch, tools.sightings, tools.distance)
+        ahead = {name: shown[:, None] for name, shown in pictures.items()}
+        return table | actions_read.rows(tools.actions, held, batch, ahead)
 
     def show(number: int, batch: Batch, progress: Progress) -> Table:
         pictures = teacher_forced.predictions(held, models, batch, progress, seed, -1)
         return {name: shown.cpu().numpy() for name, shown in pictures.items()}
 
     passes = sum(model.passes for model in models)
-    moving = (place for batch in plan.targets for place in batch if moves(held, place, sightings))
+    moving = (
+        place for batch in plan.targets for place in batch if moves(held, place, tools.sightings)
+    )
     examples = list(islice(moving, EXAMPLES))
     return [
         Job("teacher_forced", plan.targets, passes, measure),
@@ -49,16 +58,17 @@ def rollouts(
     plan: Plan,
     models: Sequence[Model],
     frames: int,
-    distance: PictureDistance,
-    sightings: Sightings | None,
+    tools: Instruments,
     seed: int,
 ) -> list[Job]:
     """Job ``rollouts``: the distances, and under ``video/<name>`` what the report shows."""
 
     def measure(number: int, batch: Batch, progress: Progress) -> Table:
         videos = autoregressive.rollouts(held, models, batch, frames, progress, seed, number)
-        table = autoregressive.measure(videos, held, batch, distance)
-        table |= autoregressive.enemies(videos, batch, sightings)
+        table = autoregressive.measure(videos, held, batch, tools.distance)
+        table |= autoregressive.enemies(videos, batch, tools.sightings)
+        table |= actions_read.rows(tools.actions, held, batch, videos)
+        table |= status_bar.rows(tools.numbers, held, batch, videos)
         shown = [row for row, place in enumerate(batch) if place in plan.shown]
         if shown:
             table |= {f"video/{name}": video[shown].cpu().numpy() for name, video in videos.items()}
@@ -87,7 +97,7 @@ def actions(
     plan: Plan,
     models: Sequence[Model],
     frames: int,
-    sightings: Sightings | None,
+    tools: Instruments,
     seed: int,
 ) -> list[Job]:
     """Jobs ``action_<index>``: how the picture slides while one action is held, the game's too.
@@ -98,13 +108,13 @@ def actions(
     def job(action: int) -> Job:
         def measure(number: int, batch: Batch, progress: Progress) -> Table:
             with closing(RealGame(held.latents.game)) as game:
-                real, lasted = action_following.played(held, game, batch, action, frames)
+                real, lasted = action_following.played(held, game, batch, [action] * frames)
             found = action_following.videos(
-                held, models, batch, action, real, progress, seed, number
+                held, models, batch, [action] * frames, real, progress, seed, number
             )
             return action_following.measure(found, lasted, held, batch)
 
         passes = frames * sum(model.passes for model in models)
         return Job(f"action_{action}", plan.replays, passes, measure)
 
-    return [job(action) for action in plan.actions if sightings is not None]
+    return [job(action) for action in plan.actions if tools.sightings is not None]

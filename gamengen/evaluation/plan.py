@@ -6,7 +6,7 @@ from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
-from gamengen.evaluation import autoregressive, fvd
+from gamengen.evaluation import autoregressive, fvd, room
 from gamengen.evaluation.heldout import Heldout, Place, batches, sample_starts, sample_targets
 from gamengen.evaluation.long_play import LongPlay
 from gamengen.game.facts import GameFacts
@@ -56,6 +56,8 @@ class Asked(Protocol):
     @property
     def actions(self) -> Actions: ...
     @property
+    def room(self) -> room.Asked: ...
+    @property
     def long_play(self) -> LongPlay: ...
     @property
     def fvd(self) -> fvd.FvdSource: ...
@@ -70,6 +72,7 @@ class Plan:
     shown: Sequence[Place]  # the first of the starts: those whose recordings move most
     videos: Sequence[Sequence[Place]]  # for FVD; none without weights
     replays: Sequence[Sequence[Place]]  # to hold each action from
+    rooms: Sequence[Sequence[Place]]  # to turn away and back from
     long: Sequence[Sequence[Place]]  # to play for long from
     actions: Sequence[int]  # those of at most one button
 
@@ -99,12 +102,14 @@ def make(
     video_starts = sample_starts(entries, videos, max(fvd.LENGTHS), seed + 2)
     replays = sample_starts(entries, actions.starts, actions.frames, seed + 3)
     long = sample_starts(entries, asked.long_play.rollouts, 1, seed + 4)
+    around = sample_starts(entries, asked.room.starts, 2 + 2 * asked.room.away, seed + 5)
     return Plan(
         targets=batches(targets, batch_size),
         starts=batches(shown + [place for place in starts if place not in shown], batch_size),
         shown=shown,
         videos=batches(video_starts, batch_size),
         replays=batches(replays, batch_size),
+        rooms=batches(around, batch_size),
         long=batches(long, batch_size),
         actions=single_actions(held.latents.game) if replays else [],
     )

@@ -29,6 +29,15 @@ SETTINGS: dict[str, Any] = {
     "teacher_forced": {"frames": 16, "teacher_steps": [1, 2]},
     "autoregressive": {"rollouts": 4, "frames": 5, "teacher_steps": [2], "shown": 2},
     "actions": {"starts": 2, "frames": 4},
+    "inverse_dynamics": {
+        "sees": 3,
+        "frames": 60,
+        "steps": 2,
+        "batch_size": 4,
+        "learning_rate": 1e-3,
+    },
+    "status_bar": {"frames": 60},
+    "room": {"starts": 2, "away": 2},
     "long_play": {"rollouts": 2, "frames": 8, "every": 2},
     "fvd": {"weights": None, "sha256": None, "videos": 2},
 }
@@ -86,6 +95,18 @@ def test_what_could_not_be_measured_is_null_with_a_reason(told: dict[str, Any]) 
     assert told["fvd_32"] is None
     assert "no I3D weights" in told["fvd_reason"]
     assert told["actions"] == {"reason": "not measured: ViZDoom has no such game"}
+    assert told["room"] == told["actions"]
+    assert told["status_bar"] == {"HEALTH": {"frames": 0, "reason": "it never changes there"}}
+
+
+def test_actions_are_read_one_ahead_and_in_rollouts(evaluated: Path, told: dict[str, Any]) -> None:
+    read = told["actions_read"]
+    assert read["teacher_forced"].keys() == {"frames", "real", "majority", *NAMES}
+    assert read["autoregressive"].keys() == {"frames", "real", "majority", *NAMES} - {"steps_1"}
+    assert (read["teacher_forced"]["frames"], read["autoregressive"]["frames"]) == (16, 4 * 5)
+    assert all(0 <= read["autoregressive"][name]["accuracy"] <= 1 for name in ("real", "student"))
+    page = (evaluated / "report/index.html").read_text()
+    assert page.count("read in the frames") == 4, "game, autoencoder, student and denoiser"
 
 
 def test_which_split_and_whose_lpips_a_loss_saw_is_told(

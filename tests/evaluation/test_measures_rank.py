@@ -6,17 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from gamengen.data.episodes import Episodes
 from gamengen.data.latents import Latents
-from gamengen.evaluation import autoregressive, enemies, fvd, summary
+from gamengen.evaluation import actions_read, autoregressive, enemies, fvd, summary
 from gamengen.evaluation.heldout import Heldout
+from gamengen.evaluation.inverse_dynamics import Told, learn
 from gamengen.evaluation.picture import PictureDistance
+from gamengen.evaluation.player import teachers
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import load_denoiser
+from gamengen.runtime import device
 from gamengen.runtime.checkpoint import save_model
 from stages import evaluate
 from tests.artifacts import awake, make_denoiser, make_latents
@@ -43,7 +47,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Turns held for 8 frames; a denoiser that was never trained, and does not begin with the last
     frame: its change, from a random network, is the last frame with some noise."""
     folder = tmp_path_factory.mktemp("rank")
-    splits = ["train", *["test"] * 4]
+    splits = ["train", *["test"] * 4, *["train"] * 7]
     record(folder / "episodes", splits, length=40, held=8, only="TURN")  # type: ignore[arg-type]
     latents = make_latents(folder / "latents", folder / "episodes", DECODER)
     denoiser = make_denoiser(folder / "denoiser", latents, residual_std=None, sampling={"steps": 1})
@@ -62,6 +66,15 @@ def told(paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[st
         "teacher_forced": {"frames": 6, "teacher_steps": [1]},
         "autoregressive": {"rollouts": 2, "frames": FRAMES, "teacher_steps": [1], "shown": 1},
         "actions": {"starts": 4, "frames": 6},
+        "inverse_dynamics": {
+            "sees": 2,
+            "frames": 330,
+            "steps": 2,
+            "batch_size": 16,
+            "learning_rate": 2e-3,
+        },
+        "status_bar": {"frames": 330},
+        "room": {"starts": 2, "away": 6},
         "long_play": {"rollouts": 4, "frames": 64, "every": 4},
         "fvd": {
             "weights": str(out / "eye.pt"),
@@ -104,6 +117,47 @@ def test_actions(told: dict[str, Any]) -> None:
         assert found["alike_copy_last"] == 0
     # A held frame wins here: standing still says nothing of obedience.
     assert told["actions"]["NOTHING"]["alike_copy_last"] == 1
+
+
+def test_actions_read(paths: list[Path], tmp_path: Path) -> None:
+    episodes, latents, decoder, denoiser, _ = paths
+    held = Heldout(Episodes(episodes), Latents(latents), Autoencoder.load(decoder), 3, CPU, "test")
+    few = Told(sees=2, frames=330, steps=60, batch_size=16, learning_rate=3e-3)
+    net = learn(held.episodes, few, 0, tmp_path, device.start())
+    models = teachers(load_denoiser(denoiser), [1], load_denoiser(denoiser))
+    places = [(entry, frame) for entry in held.entries for frame in (3, 12, 21, 30)]
+    videos = autoregressive.rollouts(held, models, places, FRAMES, lambda _: None, 0)
+    table = {"episode": np.array([held.number(place) for place in places])}
+    table |= actions_read.rows(net, held, places, videos)
+    names = ["copy_last", "steps_1", "autoencoder"]
+    found = actions_read.summary(table, names, len(held.episodes.game.actions))
+    for score in ("accuracy", "macro_f1"):
+        real, copied, random, through, most = (
+            found[name][score] for name in ("real", *names, "majority")
+        )
+        assert real >= through > max(copied, random, most)
+
+
+def test_status_bar(told: dict[str, Any]) -> None:
+    found = told["status_bar"]["SELECTED_WEAPON_AMMO"]
+    assert found["real"] > 0.95
+    assert found["copy_last"] == 0, "only numbers that change are asked for"
+    assert found["real"] > max(found["autoencoder"], found["steps_1"])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_room(told: dict[str, Any], metric: str) -> None:
+    found = {name: value for name, value in told["room"].items() if name != "starts"}
+    back = {name: value[f"back_{metric}"] for name, value in found.items()}
+    away = {name: value[f"away_{metric}"] for name, value in found.items()}
+    # Enemies move meanwhile, which the autoencoder's blur forgives: the two are about alike.
+    sign = 1 if metric.startswith("psnr") else -1
+    for name in ("real", "autoencoder"):
+        assert sign * back[name] > sign * back["teacher"]
+        assert sign * back[name] > sign * away[name]
+    # A held frame wins here: it is the start. But it never turned away.
+    assert back["copy_last"] == away["copy_last"]
+    assert back["copy_last"] == (58.92 if metric.startswith("psnr") else 0)
 
 
 def test_long_play(told: dict[str, Any]) -> None:

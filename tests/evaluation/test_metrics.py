@@ -453,9 +453,9 @@ def test_the_game_is_held_from_the_same_starts_for_as_long(
     turn = game.action_names.index("TURN_RIGHT")
     still = [i for i in range(1, 40) if not held.actions((held.entries[0], i), 1).any()]
     places = [(held.entries[0], still[3]), (held.entries[1], 1)]
-    real, lasted = action_following.played(held, Panorama(game), places, turn, 5)
+    real, lasted = action_following.played(held, Panorama(game), places, [turn] * 5)
     assert lasted.tolist() == [5, 5]
-    found = action_following.videos(held, models, places, turn, real, silent, 0)
+    found = action_following.videos(held, models, places, [turn] * 5, real, silent, 0)
     assert found.keys() == {"real", "autoencoder", "copy_last", "steps_1", "steps_2"}
     assert all(video.shape == real.shape for video in found.values())
     table = action_following.measure(found, lasted, held, places)
@@ -470,10 +470,11 @@ def test_the_game_is_held_from_the_same_starts_for_as_long(
 def test_what_the_real_game_did_not_live_to_show_is_asked_of_nobody(held: Heldout) -> None:
     places = [(held.entries[0], 9), (held.entries[1], 4)]
     game = Panorama(held.latents.game, ends_after=3)
-    real, lasted = action_following.played(held, game, places, 1, 5)
+    real, lasted = action_following.played(held, game, places, [1] * 5)
     assert lasted.tolist() == [2, 2]
-    found = action_following.videos(held, [], places, 1, real, silent, 0)
+    found = action_following.videos(held, [], places, [1] * 5, real, silent, 0)
     table = action_following.measure(found, lasted, held, places)
+    assert all(np.isfinite(column).all() for column in table.values()), "or it is not kept"
     for name in found:
         shifts, episodes = action_following.flatten(table, name)
         assert len(shifts) == 2
@@ -490,7 +491,7 @@ def test_a_game_that_comes_elsewhere_is_refused(held: Heldout) -> None:
 
     places = [(held.entries[0], 9)]
     with pytest.raises(InputError, match="is another when it is played again"):
-        action_following.played(held, Another(held.latents.game), places, 1, 3)
+        action_following.played(held, Another(held.latents.game), places, [1] * 3)
 
 
 def test_a_model_that_answers_as_the_game_does_is_alike() -> None:

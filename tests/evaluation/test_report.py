@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gamengen.evaluation.report import charts, pictures, words
+from gamengen.evaluation.report.page import shares
 
 RED, GREEN, BLUE = (
     np.full((30, 40, 3), colour, np.uint8) for colour in ([255, 0, 0], [0, 255, 0], [0, 0, 255])
@@ -85,6 +86,16 @@ def test_dots_rise_with_the_value_and_baselines_are_lines() -> None:
     assert circles == sorted(circles)
     assert len([e for e in svg.iter("line") if e.attrib["class"].startswith("whisker")]) == 1
     assert any("copy-last 24.00" in (e.text or "") for e in svg.iter("text"))
+
+
+def test_a_matrix_has_taken_down_and_read_across() -> None:
+    found = shares(np.array([[3, 1], [0, 0]]))
+    assert found.tolist() == [[0.75, 0.25], [0, 0]]
+    svg = parsed(charts.matrix(found, ["NOTHING", "A<B"]))
+    cells = [e.attrib for e in svg.iter("rect")]
+    assert [float(cell["fill-opacity"]) for cell in cells] == [0.35, 0.15, 0.05, 0.05]
+    assert [cell["y"] for cell in cells[:2]] == [cells[0]["y"]] * 2, "a row is an action taken"
+    assert [e.text for e in svg.iter("text") if e.text in ("75", "25", "0")] == ["75", "25"]
 
 
 def test_a_chart_of_equal_values_is_a_chart() -> None:

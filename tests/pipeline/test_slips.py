@@ -145,6 +145,7 @@ TOGETHER: list[tuple[str, dict[str, Any]]] = [
     ),
     ("evaluate.autoregressive.frames", {"evaluate": {"autoregressive": {"frames": 81}}}),
     ("evaluate.actions.frames", {"evaluate": {"actions": {"frames": 81}}}),
+    ("evaluate.room.away", {"evaluate": {"room": {"away": 41}}}),
     ("evaluate.long_play.every", {"evaluate": {"long_play": {"every": 200}}}),
     ("evaluate.fvd.weights", {"evaluate": {"fvd": {"weights": "i3d.pt"}}}),
     ("evaluate.fvd.weights", {"evaluate": {"fvd": {"weights": "i3d.pt", "sha256": "0" * 64}}}),

@@ -105,6 +105,28 @@ def dots(rows: Sequence[Dot], title: str) -> Markup:
     return _svg(parts, title, bottom + 30)
 
 
+def matrix(shares: np.ndarray, names: Sequence[str]) -> Markup:
+    """A square of shares, 0 to 1: rows and columns go by the same names."""
+    left, top = 160, 30
+    cell = (WIDTH - left - RIGHT) / len(names)
+    high = min(cell, 34.0)
+    parts = [_text(left, 12, "read in the frames", "start")]
+    for row, name in enumerate(names):
+        middle = top + (row + 0.5) * high + 4
+        parts.append(_text(left - 8, middle, name, "end", "name"))
+        parts.append(_text(left + (row + 0.5) * cell, top - 4, str(row + 1), "middle"))
+        parts.append(_text(4, middle, str(row + 1), "start"))
+        for column, share in enumerate(shares[row]):
+            x, y = left + column * cell, top + row * high
+            parts.append(
+                f'<rect class="cell" x="{x:.1f}" y="{y:.1f}" width="{cell - 2:.1f}" '
+                f'height="{high - 2:.1f}" fill-opacity="{0.05 + 0.4 * share:.2f}"/>'
+            )
+            if share >= 0.005:
+                parts.append(_text(x + cell / 2, middle, f"{100 * share:.0f}", "middle", "name"))
+    return _svg(parts, "share of each action that is read so, in %", int(top + high * len(names)))
+
+
 def _line(style: str, x1: float, y1: float, x2: float, y2: float) -> str:
     return f'<line class="{style}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 

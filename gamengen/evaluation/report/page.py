@@ -38,6 +38,7 @@ class Findings:
     forced: list[str]  # names in tables of single frames, baselines included
     played: list[str]  # the same of rollouts
     curves: list[dict[str, Any]]  # per step, the columns of autoregressive.csv
+    confusions: dict[str, np.ndarray]  # of rollouts: how often, row taken, column read
     examples: dict[str, np.ndarray]
     videos: dict[str, np.ndarray]
     shown: list[Shown]
@@ -92,6 +93,11 @@ def render(folder: Path, found: Findings, strips: list[tuple[Path, str]]) -> str
         examples=len(found.examples.get("real", [])),
         curves=[(title(found, metric), rollout_chart(found, metric)) for metric in CHARTED],
         dots=[(title(found, metric), steps_chart(found, metric)) for metric in CHARTED],
+        confusions=[
+            (words.name_in_words(name), charts.matrix(shares(counts), found.game.action_names))
+            for name, counts in found.confusions.items()
+            if name in ("real", "autoencoder", *found.models)
+        ],
         style=style,
         words=words,
         params=json.dumps(found.params, indent=2),
@@ -140,6 +146,11 @@ def steps_chart(found: Findings, metric: str) -> Markup:
         if name in moving
     ]
     return charts.dots(rows, unit(metric)) if rows else Markup("")
+
+
+def shares(counts: np.ndarray) -> np.ndarray:
+    """Of each row, which part is in each column; zeros where a row is empty."""
+    return counts / np.maximum(1, counts.sum(1, keepdims=True))
 
 
 def style(name: str) -> str:

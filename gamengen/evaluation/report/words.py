@@ -8,6 +8,7 @@ def name_in_words(name: str) -> str:
     known = {
         "real": "recorded game",
         "student": "student, 1 step",
+        "teacher": "denoiser, as it is played",
         "copy_last": "copy-last",
         "autoencoder": "autoencoder ceiling",
     }

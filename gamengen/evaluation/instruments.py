@@ -1,0 +1,18 @@
+"""What pictures are measured with, made ready once for all jobs."""
+
+from dataclasses import dataclass
+
+from gamengen.evaluation.enemies import Sightings
+from gamengen.evaluation.inverse_dynamics import InverseDynamics
+from gamengen.evaluation.picture import PictureDistance
+from gamengen.evaluation.status_bar import StatusBar
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """None stands for what the game does not have, or what was not asked for."""
+
+    distance: PictureDistance
+    sightings: Sightings | None
+    actions: InverseDynamics | None
+    numbers: StatusBar | None
