@@ -1,5 +1,6 @@
 """Stage 2: the autoencoder of the collected frames, trained here or taken from a source."""
 
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -220,10 +221,7 @@ def report(
     )
 
 
-def cli() -> None:
-    """Run from the command line: see gamengen.runtime.stage.run."""
-    run("autoencoder", Params, main)
-
+cli = partial(run, "autoencoder", Params, main)
 
 if __name__ == "__main__":
     cli()

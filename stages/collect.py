@@ -230,10 +230,7 @@ def tell(
         print(f"warning: collect.frames: {asked} asked, {frames} recorded")
 
 
-def cli() -> None:
-    """Run from the command line: see gamengen.runtime.stage.run."""
-    run("collect", Params, main)
-
+cli = partial(run, "collect", Params, main)
 
 if __name__ == "__main__":
     cli()

@@ -1,5 +1,6 @@
 """Stage 5: fine-tune only the decoder on real frames (§3.2.2); latents never change."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -120,10 +121,7 @@ def require_same_episodes(latents: Latents, episodes: Episodes) -> None:
             )
 
 
-def cli() -> None:
-    """Run from the command line: see gamengen.runtime.stage.run."""
-    run("decoder", Params, main)
-
+cli = partial(run, "decoder", Params, main)
 
 if __name__ == "__main__":
     cli()

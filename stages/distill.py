@@ -158,10 +158,7 @@ def guided(
     return guided_velocity(model, x_t, t, *context, guidance).float()
 
 
-def cli() -> None:
-    """Run from the command line: see gamengen.runtime.stage.run."""
-    run("distill", Params, main)
-
+cli = partial(run, "distill", Params, main)
 
 if __name__ == "__main__":
     cli()

@@ -1,6 +1,7 @@
 """Stage 3: every frame to a half-precision latent in Zarr, each process its own store."""
 
 import time
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -128,10 +129,7 @@ def require_finite(latents: np.ndarray, entry: Entry, first: int, autoencoder: P
         )
 
 
-def cli() -> None:
-    """Run from the command line: see gamengen.runtime.stage.run."""
-    run("encode", Params, main)
-
+cli = partial(run, "encode", Params, main)
 
 if __name__ == "__main__":
     cli()

@@ -1,6 +1,7 @@
 """Stage 4: the denoiser, on windows of real latents and on its own predictions (§3.2)."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -235,10 +236,7 @@ def require_sides(unet: UNet, latent_shape: tuple[int, int, int]) -> None:
         )
 
 
-def cli() -> None:
-    """Run from the command line: see gamengen.runtime.stage.run."""
-    run("train", Params, main)
-
+cli = partial(run, "train", Params, main)
 
 if __name__ == "__main__":
     cli()

@@ -74,7 +74,7 @@ class RecordedGame(gymnasium.Env):
 
     Observation: ``frame`` and ``map``, uint8 [3, 120, 160], and ``actions``: which buttons were
     down in each of the last actions, oldest first. The agent's reward is scaled; the recorded
-    one is not. A whole episode goes to the store when it ends. ``writer`` None records nothing.
+    one is not. A whole episode goes to the store when it ends.
     """
 
     def __init__(
@@ -84,7 +84,6 @@ class RecordedGame(gymnasium.Env):
         writer: Writer,
         policy: Policy,
         progress: Progress,
-        record: bool = True,
     ) -> None:
         self.facts, self.rules, self.writer = facts, rules, writer
         self.policy: Policy = progress.policy or policy
@@ -93,8 +92,7 @@ class RecordedGame(gymnasium.Env):
         self.observation_space = spaces.Dict({"frame": picture, "map": picture, "actions": past})
         self.action_space = spaces.Discrete(len(facts.actions))
         self.game = Game(facts, automap=True)
-        path = writer.folder / writer.store
-        self.store = EpisodeWriter(path, facts, progress.rows) if record else None
+        self.store = EpisodeWriter(writer.folder / writer.store, facts, progress.rows)
         self.entries, self.episode_rewards = [*progress.entries], [*progress.episode_rewards]
         self.steps, self.finishing = progress.steps, progress.finishing
         self.finished_frames = sum(entry.length for entry in self.entries)
@@ -142,8 +140,7 @@ class RecordedGame(gymnasium.Env):
     def checkpoint(self) -> Progress | OSError:
         """Write what waits, and tell what brings this very state back."""
         try:
-            if self.store is not None:
-                self.store.flush()
+            self.store.flush()
         except OSError as error:
             return error
         return Progress(
@@ -217,8 +214,7 @@ class RecordedGame(gymnasium.Env):
         return reward
 
     def _keep(self, frame: np.ndarray, action: int, reward: float, variables: Any) -> None:
-        if self.store is not None:
-            self.frames.append(frame)
+        self.frames.append(frame)
         self.actions.append(action)
         self.rewards.append(reward)
         self.variables.append(variables)
@@ -229,17 +225,15 @@ class RecordedGame(gymnasium.Env):
         self._keep(self.frame, self.facts.no_action, 0.0, self.game.variables)
         running, self.running = self.running, None
         told: dict[str, Any] = {"episode_reward": sum(self.rewards)}
-        if self.store is not None:
-            try:
-                self._store(running)
-            except OSError as error:
-                return told | {"error": error}
+        try:
+            self._store(running)
+        except OSError as error:
+            return told | {"error": error}
         self.finished_frames += len(self.actions)
         self.episode += 1
         return told
 
     def _store(self, running: Running) -> None:
-        assert self.store is not None
         columns = {
             name: np.array([row[name] for row in self.variables], np.float32)
             for name in self.facts.variables
@@ -280,9 +274,8 @@ def start_games(
     writers: Sequence[Writer],
     policy: Policy,
     progress: Sequence[Progress],
-    record: bool = True,
 ) -> Games:
     """Games side by side, each with its process and its store."""
     names = [Path(writer.store).stem for writer in writers]
-    made = [partial(RecordedGame, facts, rules, each, policy, record=record) for each in writers]
+    made = [partial(RecordedGame, facts, rules, each, policy) for each in writers]
     return Games(names, made, progress)

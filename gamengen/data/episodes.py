@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Int32, UInt8
-from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic import BaseModel, ValidationError
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from gamengen.data.columns import damage_told, open_column, read_rows, require_written
@@ -35,8 +35,7 @@ class Entry(BaseModel, frozen=True, extra="forbid"):
     store: str  # folder beside the index
     start: int
     length: int  # frames, the terminal one included
-    # Before there was validation, "heldout" was what is test now: by the same hash.
-    split: Annotated[Split, BeforeValidator(lambda told: "test" if told == "heldout" else told)]
+    split: Split
     seed: int
     policy: Literal["training", "trained", "random"]
     agent_step: int  # the agent's training steps when the episode began
@@ -83,18 +82,14 @@ class Episode:
 def of_split(
     entries: Sequence[Entry], split: Split, folder: Path, longer_than: int = 0
 ) -> list[Entry]:
-    """The entries of a split with more than so many frames.
-
-    Raises InputError where there are none, as in a recording from before there was validation.
-    """
+    """The entries of a split with more than so many frames. Raises InputError if none."""
     found = [e for e in entries if e.split == split and e.length > longer_than]
     if not found:
         counted = Counter(entry.split for entry in entries)
         there = ", ".join(f"{counted[name]} of {name}" for name in sorted(counted))
         raise InputError(
             f"{folder}/index.json: no episode of more than {longer_than} frames in split "
-            f"{split!r} (episodes: {there}); where the split is not there the recording is older "
-            "than it: collect again with: dvc repro; else raise collect.frames"
+            f"{split!r} (episodes: {there}); raise collect.frames and collect again with: dvc repro"
         )
     return found
 

@@ -30,7 +30,7 @@ class Replays(BaseModel, frozen=True, extra="forbid"):
 
     game: GameFacts
     episodes: list[Replay]
-    sha256: str | None = None  # of all the rest; files from before it was written have none
+    sha256: str | None = None  # of all the rest
 
     @property
     def digest(self) -> str:
@@ -61,7 +61,7 @@ def read_replays(path: Path) -> Replays:
         raise InputError(f"{path}: missing; make it with: make repro") from None
     except ValidationError as error:
         raise InputError(f"{path}: damaged: {error}") from None
-    if replays.sha256 not in (None, replays.digest):
+    if replays.sha256 != replays.digest:
         raise InputError(f"{path}: damaged: its sha256 is not that of what it holds")
     return replays
 

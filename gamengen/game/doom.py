@@ -154,7 +154,7 @@ class Game:
         patience: float = PATIENCE,
     ) -> None:
         """Raises InputError when ViZDoom cannot start the scenario, e.g. for want of a WAD."""
-        self.facts, self.has_automap = facts, automap
+        self.facts = facts
         self.over: Over | None = None
         self.variables: Mapping[str, float] = {}
         self.game = _configured(facts.scenario)

@@ -11,7 +11,6 @@ from gamengen.runtime.errors import InputError
 
 Role = Literal["student", "teacher"]
 OWN, SHIPPED = Path("data"), Path("data/pretrained")
-REPLAYS, REPLAY_FRAMES = 8, 400  # test episodes that ship, and how much of each
 
 
 def newest() -> Path:

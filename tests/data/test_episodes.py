@@ -110,10 +110,9 @@ def test_no_episodes_is_told(tmp_path: Path):
         Episodes(tmp_path / "episodes")
 
 
-def test_a_recording_of_before_there_was_validation_loads_and_lacks_it(tmp_path: Path) -> None:
+def test_a_recording_without_validation_loads_and_lacks_it(tmp_path: Path) -> None:
     path = make_episodes(tmp_path / "episodes") / "index.json"
-    text = path.read_text().replace('"validation"', '"train"').replace('"test"', '"heldout"')
-    path.write_text(text)
+    path.write_text(path.read_text().replace('"validation"', '"train"'))
     episodes = Episodes(path.parent)
     assert [entry.split for entry in episodes.entries] == ["train"] * 3 + ["test"] * 2
     assert episodes.of("test") == episodes.entries[3:]
