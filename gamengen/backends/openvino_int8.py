@@ -29,6 +29,7 @@ from gamengen.model.diffusion import Sampling
 from gamengen.model.sampler import Past, Sampler
 from gamengen.model.weights import Weights
 from gamengen.runtime import device
+from gamengen.runtime.replacing import replacing
 
 CACHE = Path(".cache/int8")
 # Arithmetic around the networks, such as the residual's, stays float32; the U-Net and the
@@ -73,11 +74,10 @@ class OpenVinoInt8(OpenVino):
         path = self.cache / f"{name}.xml"
         if not path.is_file():
             made = quantise(convert(), samples())
-            self.cache.mkdir(parents=True, exist_ok=True)
-            unfinished = self.cache / f"unfinished-{name}.xml"
-            openvino.save_model(made, unfinished, compress_to_fp16=False)
-            unfinished.with_suffix(".bin").replace(path.with_suffix(".bin"))
-            unfinished.replace(path)
+            # The weights lie beside it, under the same name: they must be there first.
+            with replacing(path) as partial:
+                openvino.save_model(made, partial, compress_to_fp16=False)
+                partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
         return openvino.Core().read_model(path)
 
 

@@ -1,7 +1,6 @@
 """Where a collection stands: its games, its agent, its rewards; survives a kill."""
 
 import csv
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from gamengen.collection.recording import Progress
 from gamengen.data.episodes import Entry, Split
 from gamengen.runtime.checksums import require_sound, seal
 from gamengen.runtime.interrupt import Interrupt
+from gamengen.runtime.replacing import replacing
 
 
 class RewardRow(BaseModel, frozen=True, extra="forbid"):
@@ -117,30 +117,31 @@ class Collection:
 
     def save(self, games: VecEnv, agent: PPO | None) -> None:
         """Checkpoint now; older checkpoints go once the new one is whole."""
-        told = games.env_method("checkpoint")
-        for answer in told:
+        progress = games.env_method("checkpoint")
+        for answer in progress:
             if isinstance(answer, OSError):
                 raise answer
-        self.state = State(steps=self.steps, frames=self.frames, rewards=self.rewards, games=told)
-        partial = self.folder / "partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        (partial / "state.json").write_text(self.state.model_dump_json())
-        _, key, position, *_ = np.random.get_state()  # noqa: NPY002
-        np.savez(
-            partial / "random.npz",
-            torch=torch.get_rng_state().numpy(),
-            numpy=np.asarray(key),
-            position=np.asarray(position),
+        self.state = State(
+            steps=self.steps, frames=self.frames, rewards=self.rewards, games=progress
         )
-        if agent is not None:
-            agent.save(partial / "agent.zip")
-        seal(partial)
         number = 1 + (int(self.saved.name.split("-")[1]) if self.saved else 0)
-        older, self.saved = self.saved, self.folder / f"checkpoint-{number}"
-        os.replace(partial, self.saved)
-        if older is not None:
-            shutil.rmtree(older)
+        saved = self.folder / f"checkpoint-{number}"
+        with replacing(saved) as partial:
+            partial.mkdir()
+            (partial / "state.json").write_text(self.state.model_dump_json())
+            _, key, position, *_ = np.random.get_state()  # noqa: NPY002
+            np.savez(
+                partial / "random.npz",
+                torch=torch.get_rng_state().numpy(),
+                numpy=np.asarray(key),
+                position=np.asarray(position),
+            )
+            if agent is not None:
+                agent.save(partial / "agent.zip")
+            seal(partial)
+        if self.saved is not None:
+            shutil.rmtree(self.saved)
+        self.saved = saved
 
 
 def latest(folder: Path) -> Path | None:

@@ -1,7 +1,6 @@
 """Recorded episodes without their pictures: seeds and actions, which ViZDoom plays again."""
 
 import hashlib
-import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +13,7 @@ from gamengen.game.doom import Game
 from gamengen.game.facts import GameFacts
 from gamengen.runtime.checksums import seal
 from gamengen.runtime.errors import InputError
+from gamengen.runtime.replacing import replacing
 
 CACHE = Path(".cache")
 
@@ -76,13 +76,10 @@ def play_again(path: Path, cache: Path = CACHE) -> Path:
     try:
         Episodes(folder)
     except InputError:
-        shutil.rmtree(folder, ignore_errors=True)
-        partial = folder.with_name(f".partial-{folder.name}")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        write_index(partial, Index(game=replays.game, entries=[*_record(replays, partial)]))
-        seal(partial)
-        partial.rename(folder)
+        with replacing(folder) as partial:
+            partial.mkdir()
+            write_index(partial, Index(game=replays.game, entries=[*_record(replays, partial)]))
+            seal(partial)
     return folder
 
 
