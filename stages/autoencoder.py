@@ -12,8 +12,9 @@ from pydantic import Field, NonNegativeInt, model_validator
 from tqdm import tqdm
 
 from gamengen.data.encoding import Facts, require_size
-from gamengen.data.episodes import Episodes, Frames
+from gamengen.data.episodes import Episodes
 from gamengen.data.loader import Loader
+from gamengen.data.positions import Positions
 from gamengen.model.autoencoder import (
     Autoencoder,
     encoder_digest,
@@ -72,7 +73,7 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
     """Train (or fetch) the autoencoder, measure its latents' scale, save both."""
     accelerator = device.start()
     episodes = Episodes(episodes_path)
-    unseen = Frames(episodes, "validation").draw(32, params.seed, -2, 0)
+    unseen = Positions(episodes.of("validation")).draw(32, params.seed, -2, 0)
     resume = artifact.resume_folder(params, [episodes_path, *params.reads()], autoencoder_path)
     train = None
     if params.kind == "small" and params.source is not None:
@@ -108,7 +109,7 @@ def fit(
         params.encoder_blocks,
         params.decoder_blocks,
     ).to(memory_format=torch.channels_last)
-    frames, facts = Frames(episodes, "train"), geometry(net, params.kind, episodes)
+    frames, facts = Positions(episodes.of("train")), geometry(net, params.kind, episodes)
     model, optimizer = accelerator.prepare(net, params.optimizer.make(net.parameters()))
     net = accelerator.unwrap_model(model)
     if params.compile:
@@ -183,7 +184,7 @@ def measure(
         std = 1.0 / net.config["scaling_factor"]
         return facts.model_copy(update={"latent_std": [std] * facts.latent_channels})
     raw = Autoencoder(net, facts).to(accelerator.device).eval()
-    places = Frames(episodes, "train").draw(params.scale_frames, params.seed, -1, 0)
+    places = Positions(episodes.of("train")).draw(params.scale_frames, params.seed, -1, 0)
     latents = []
     for begin in tqdm(range(0, len(places), 16), "scale", disable=not accelerator.is_main_process):
         pictures = torch.from_numpy(episodes.batch(places[begin : begin + 16]))

@@ -17,7 +17,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from gamengen.collection.agent import AgentSettings, Choose, new_agent, play, saved_agent, train
 from gamengen.collection.collection import Collection, Shares, last_state, split, write_rewards
 from gamengen.collection.recording import Policy, Rules, Writer, start_games
-from gamengen.data.episodes import Entry, EpisodeWriter, Index, write_index
+from gamengen.data.episodes import EpisodeWriter
+from gamengen.data.index import Entry, Index, write_index
 from gamengen.game.doom import (
     Game,
     Resolution,

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from pydantic import NonNegativeInt
 
 from gamengen.data.encoding import require_same_encoder
-from gamengen.data.episodes import Episodes, Frames
-from gamengen.data.latents import Latents
+from gamengen.data.episodes import Episodes
+from gamengen.data.latents import Latents, require_same_games
 from gamengen.data.loader import Loader
+from gamengen.data.positions import Positions
 from gamengen.model.autoencoder import Autoencoder, to_float
 from gamengen.runtime import artifact, device
-from gamengen.runtime.errors import InputError
 from gamengen.runtime.settings import Size
 from gamengen.runtime.stage import StageParams, run
 from gamengen.training import loop as training
@@ -46,7 +46,7 @@ def main(
     autoencoder = Autoencoder.load(autoencoder_path)
     facts = autoencoder.facts
     require_same_encoder(latents.autoencoder.encoder, facts.encoder, latents_path, autoencoder_path)
-    require_same_episodes(latents, episodes)
+    require_same_games(episodes, latents)
     inputs = [episodes_path, latents_path, autoencoder_path]
     resume = artifact.resume_folder(params, inputs, decoder_path)
     tuned = TunedDecoder(autoencoder)
@@ -57,7 +57,7 @@ def main(
     if params.compile:
         for part in autoencoder.decoder_modules():
             device.compile_module(part)
-    frames = Frames(episodes, "train")
+    frames = Positions(episodes.of("train"))
     encoded = {entry.id: entry for entry in latents.entries}
     size = training.share(params.batch_size, accelerator.num_processes, "decoder")
 
@@ -108,17 +108,6 @@ class TunedDecoder(torch.nn.Module):
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
         return self.whole[0].decode(latents)
-
-
-def require_same_episodes(latents: Latents, episodes: Episodes) -> None:
-    """Raise InputError unless every episode has its latents, and they are as long."""
-    lengths = {entry.id: entry.length for entry in latents.entries}
-    for entry in episodes.entries:
-        if lengths.get(entry.id) != entry.length:
-            raise InputError(
-                f"{latents.folder}: episode {entry.id} has {lengths.get(entry.id)} latents, "
-                f"{episodes.folder} has {entry.length} frames; encode again: dvc repro encode"
-            )
 
 
 cli = partial(run, "decoder", Params, main)

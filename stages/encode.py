@@ -10,7 +10,8 @@ import torch
 from tqdm import tqdm
 
 from gamengen.data.encoding import require_size
-from gamengen.data.episodes import Entry, Episodes, write_index
+from gamengen.data.episodes import Episodes
+from gamengen.data.index import Entry, write_index
 from gamengen.data.latents import ROWS_PER_SHARD, LatentIndex, LatentWriter, change_std
 from gamengen.model.autoencoder import Autoencoder, to_float
 from gamengen.runtime import artifact, device

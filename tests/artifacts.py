@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from gamengen.data.encoding import Facts
-from gamengen.data.episodes import Entry, Episode, Episodes, EpisodeWriter, Index, write_index
+from gamengen.data.episodes import Episode, Episodes, EpisodeWriter
+from gamengen.data.index import Entry, Index, write_index
 from gamengen.data.latents import LatentIndex, Latents, LatentWriter, change_std
 from gamengen.evaluation.moving import WATCHED
 from gamengen.game.doom import config_path

@@ -25,7 +25,8 @@ from accelerate import Accelerator
 
 from gamengen.collection.collection import Collection, last_state
 from gamengen.collection.recording import Progress
-from gamengen.data.episodes import Entry, Episodes, EpisodeWriter, Index, write_index
+from gamengen.data.episodes import Episodes, EpisodeWriter
+from gamengen.data.index import Entry, Index, write_index
 from gamengen.data.latents import Latents
 from gamengen.data.replay import read_replays, write_replays
 from gamengen.evaluation import shards

@@ -5,15 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gamengen.data.episodes import (
-    Entry,
-    Episode,
-    Episodes,
-    EpisodeWriter,
-    Index,
-    Split,
-    write_index,
-)
+from gamengen.data.episodes import Episode, Episodes, EpisodeWriter
+from gamengen.data.index import Entry, Index, Split, write_index
 from gamengen.game.doom import Game, game_facts
 
 

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
 
 from gamengen.collection.recording import Progress
-from gamengen.data.episodes import Entry, Split
+from gamengen.data.index import Entry, Split
 from gamengen.runtime.checksums import require_sound, seal
 from gamengen.runtime.interrupt import Interrupt
 from gamengen.runtime.replacing import replacing

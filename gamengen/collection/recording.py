@@ -12,7 +12,8 @@ from jaxtyping import UInt8
 from pydantic import BaseModel, Field
 
 from gamengen.collection.games import Games
-from gamengen.data.episodes import Entry, Episode, EpisodeWriter
+from gamengen.data.episodes import Episode, EpisodeWriter
+from gamengen.data.index import Entry
 from gamengen.game.doom import Game, averaged
 from gamengen.game.facts import GameFacts
 from gamengen.game.rewards import Area, Weights, area_of, rewards

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from gamengen.data.episodes import Entry, Episode, Episodes, EpisodeWriter, Index, write_index
+from gamengen.data.episodes import Episode, Episodes, EpisodeWriter
+from gamengen.data.index import Entry, Index, write_index
 from gamengen.game.doom import Game
 from gamengen.game.facts import GameFacts
 from gamengen.runtime.checksums import seal

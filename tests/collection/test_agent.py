@@ -10,7 +10,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from gamengen.collection.agent import AgentSettings, new_agent
 from gamengen.collection.collection import Shares, split
 from gamengen.collection.recording import Progress, RecordedGame, Rules, Writer, for_agent
-from gamengen.data.episodes import Entry, Episodes, Index, Split, write_index
+from gamengen.data.episodes import Episodes
+from gamengen.data.index import Entry, Index, Split, write_index
 from gamengen.game.doom import game_facts
 from tests.tiny import tiny_params
 

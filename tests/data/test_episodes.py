@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gamengen.data.episodes import ROWS_PER_SHARD, Episodes, EpisodeWriter, Index, write_index
-from gamengen.data.episodes import Entry as StoreEntry
+from gamengen.data.episodes import ROWS_PER_SHARD, Episodes, EpisodeWriter
+from gamengen.data.index import Entry as StoreEntry
+from gamengen.data.index import Index, write_index
 from gamengen.runtime.errors import InputError
 from tests.artifacts import game_facts, make_episodes, play
 

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from gamengen.data.columns import written
 from gamengen.data.encoding import read_facts
-from gamengen.data.episodes import Entry, Episode, Episodes, EpisodeWriter, Index, write_index
+from gamengen.data.episodes import Episode, Episodes, EpisodeWriter
+from gamengen.data.index import Entry, Index, write_index
 from gamengen.data.latents import LatentIndex, Latents, LatentWriter
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import load_denoiser
