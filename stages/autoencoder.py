@@ -27,13 +27,14 @@ from gamengen.runtime import artifact, device
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.settings import Depth, Size
 from gamengen.runtime.stage import StageParams, run
-from gamengen.training import loop as training
+from gamengen.training.loop import Training, share
 from gamengen.training.perceptual import (
     PerceptualLoss,
     PerceptualTerm,
     load_lpips,
     perceptual_distance,
 )
+from gamengen.training.schedule import OptimizerParams, Schedule
 
 
 class Params(StageParams):
@@ -47,8 +48,8 @@ class Params(StageParams):
     encoder_blocks: Depth  # per resolution
     decoder_blocks: Depth
     batch_size: Size  # over all processes
-    schedule: training.Schedule
-    optimizer: training.OptimizerParams
+    schedule: Schedule
+    optimizer: OptimizerParams
     perceptual: list[PerceptualTerm]
     latent_noise: float = Field(ge=0, le=100)  # while training, in units of the latents' deviation
     precision: device.Precision
@@ -99,7 +100,7 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
 
 def fit(
     params: Params, episodes: Episodes, resume: Path, accelerator: Accelerator
-) -> tuple[SmallAutoencoder, training.Training]:
+) -> tuple[SmallAutoencoder, Training]:
     """Train the small autoencoder on frames: L1 + MSE + LPIPS."""
     torch.manual_seed(params.seed)
     net = SmallAutoencoder(
@@ -117,7 +118,7 @@ def fit(
         device.compile_module(net.decoder)
     lpips = PerceptualLoss(params.perceptual).to(accelerator.device)
     precision = device.resolve(params.precision, accelerator.device)
-    size = training.share(params.batch_size, accelerator.num_processes, "autoencoder")
+    size = share(params.batch_size, accelerator.num_processes, "autoencoder")
 
     def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         places = frames.draw(size, params.seed, step, accelerator.process_index)
@@ -126,7 +127,7 @@ def fit(
         return pictures, torch.randn((size, *facts.latent_shape), generator=random)
 
     parts = {"net": net, "optimizer": optimizer}
-    with training.Training(accelerator, resume, params.schedule, parts) as train:
+    with Training(accelerator, resume, params.schedule, parts) as train:
         loader = Loader(batch_at, train.steps)
         for step, (pictures, noise) in loader:
             params.optimizer.set_rate(optimizer, step, params.schedule.steps)
@@ -137,9 +138,7 @@ def fit(
             pixels = F.l1_loss(y, x) + F.mse_loss(y, x)
             loss = pixels + distances["lpips"]
             accelerator.backward(loss)
-            norm = device.clip_gradients(optimizer, params.optimizer.clip, accelerator)
-            optimizer.step()
-            optimizer.zero_grad()
+            norm = params.optimizer.step(optimizer, accelerator)
             device.sync()
             told = {"loss": loss, "pixels": pixels, **distances, "gradient_norm": norm}
             train.done(step, told)

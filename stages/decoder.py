@@ -17,16 +17,17 @@ from gamengen.model.autoencoder import Autoencoder, to_float
 from gamengen.runtime import artifact, device
 from gamengen.runtime.settings import Size
 from gamengen.runtime.stage import StageParams, run
-from gamengen.training import loop as training
+from gamengen.training.loop import Training, share
 from gamengen.training.perceptual import PerceptualLoss, PerceptualTerm
+from gamengen.training.schedule import OptimizerParams, Schedule
 
 
 class Params(StageParams):
     """How the decoder is fine-tuned."""
 
     batch_size: Size  # over all processes
-    schedule: training.Schedule
-    optimizer: training.OptimizerParams
+    schedule: Schedule
+    optimizer: OptimizerParams
     perceptual: list[PerceptualTerm]  # none is the paper's plain MSE
     precision: device.Precision
     compile: bool
@@ -59,7 +60,7 @@ def main(
             device.compile_module(part)
     frames = Positions(episodes.of("train"))
     encoded = {entry.id: entry for entry in latents.entries}
-    size = training.share(params.batch_size, accelerator.num_processes, "decoder")
+    size = share(params.batch_size, accelerator.num_processes, "decoder")
 
     def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         places = frames.draw(size, params.seed, step, accelerator.process_index)
@@ -68,7 +69,7 @@ def main(
         return pictures, torch.cat([torch.from_numpy(row.astype(np.float32)) for row in rows])
 
     parts = {"decoder": accelerator.unwrap_model(model), "optimizer": optimizer}
-    with training.Training(accelerator, resume, params.schedule, parts) as train:
+    with Training(accelerator, resume, params.schedule, parts) as train:
         loader = Loader(batch_at, train.steps)
         for step, (pictures, rows) in loader:
             params.optimizer.set_rate(optimizer, step, params.schedule.steps)
@@ -79,9 +80,7 @@ def main(
             mse = F.mse_loss(y, x)
             loss = mse + distances["lpips"]
             accelerator.backward(loss)
-            norm = device.clip_gradients(optimizer, params.optimizer.clip, accelerator)
-            optimizer.step()
-            optimizer.zero_grad()
+            norm = params.optimizer.step(optimizer, accelerator)
             device.sync()
             train.done(step, {"loss": loss, "mse": mse, **distances, "gradient_norm": norm})
 

@@ -34,7 +34,7 @@ from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import load_denoiser
 from gamengen.runtime.checksums import seal
 from gamengen.runtime.errors import InputError
-from gamengen.training import loop as training
+from gamengen.training.loop import Training
 from stages import encode, train
 from tests.artifacts import (
     game_facts,
@@ -193,17 +193,17 @@ def encoding(folder: Path, episodes: Path, autoencoder: Path) -> Target:
 
 def a_training(folder: Path, *inputs: Path) -> Target:
     """A training that was interrupted."""
-    done = training.Training.done
+    done = Training.done
 
-    def interrupted(self: training.Training, step: int, losses: Any) -> None:
+    def interrupted(self: Training, step: int, losses: Any) -> None:
         self.interrupt.asked = step == 3
         done(self, step, losses)
 
-    training.Training.done = interrupted  # type: ignore[method-assign]
+    Training.done = interrupted  # type: ignore[method-assign]
     try:
         train.main(params(train.Params, "train"), *inputs, folder / "denoiser")
     except KeyboardInterrupt:
-        training.Training.done = done  # type: ignore[method-assign]
+        Training.done = done  # type: ignore[method-assign]
     shutil.rmtree(folder / "tensorboard")
 
     def go_on(at: Path) -> Iterable[bytes]:
