@@ -15,10 +15,12 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from stable_baselines3.common.vec_env import VecEnv
 
 from gamengen.collection.agent import AgentSettings, Choose, new_agent, play, saved_agent, train
-from gamengen.collection.collection import Collection, Shares, last_state, split, write_rewards
-from gamengen.collection.recording import Policy, Rules, Writer, start_games
+from gamengen.collection.collection import Collection, last_state, write_rewards
+from gamengen.collection.progress import Policy
+from gamengen.collection.recording import Rules, Writer, start_games
 from gamengen.data.episodes import EpisodeWriter
 from gamengen.data.index import Entry, Index, write_index
+from gamengen.data.splits import Shares, split
 from gamengen.game.doom import (
     Game,
     Resolution,

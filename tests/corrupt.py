@@ -24,7 +24,7 @@ import torch
 from accelerate import Accelerator
 
 from gamengen.collection.collection import Collection, last_state
-from gamengen.collection.recording import Progress
+from gamengen.collection.progress import Progress
 from gamengen.data.episodes import Episodes, EpisodeWriter
 from gamengen.data.index import Entry, Index, write_index
 from gamengen.data.latents import Latents

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gamengen.data.episodes import Episode, Episodes, EpisodeWriter
+from gamengen.data.episodes import Episode, Episodes, EpisodeWriter, Row
 from gamengen.data.index import Entry, Index, Split, write_index
 from gamengen.game.doom import Game, game_facts
 
@@ -24,14 +24,12 @@ def record(
         frames = length + seed
         drawn = np.random.default_rng(seed).choice(chosen, size=-(-frames // held))
         actions = drawn.repeat(held)[:frames]
-        actions[-1] = facts.no_action
-        pictures, variables = [game.start(seed)], [game.variables]
+        frame, rows = game.start(seed), []
         for action in actions[:-1]:
-            pictures.append(game.step(int(action)))
-            variables.append(game.variables)
-        columns = {n: np.array([v[n] for v in variables], np.float32) for n in facts.variables}
-        zeros = np.zeros(frames, np.float32)
-        start = writer.append(Episode(np.stack(pictures), actions.astype(np.int32), zeros, columns))
+            rows.append(Row(frame, action, 0.0, game.variables))
+            frame = game.step(int(action))
+        rows.append(Row(frame, facts.no_action, 0.0, game.variables))
+        start = writer.append(Episode.of(rows))
         entry = Entry(
             id=f"{seed}",
             store="own.zarr",

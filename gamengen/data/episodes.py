@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
@@ -22,19 +22,37 @@ ROWS_PER_SHARD = FRAMES_PER_CHUNK * CHUNKS_PER_SHARD
 NUMBERS_PER_CHUNK = 16384  # of actions, rewards and variables: few files, small rewrites
 
 
+class Row(NamedTuple):
+    """A frame, the action taken at it, the reward it earned, the variables at the frame."""
+
+    frame: UInt8[np.ndarray, "h w 3"]
+    action: int
+    reward: float  # over the ``tics_per_frame`` tics that follow
+    variables: Mapping[str, float]
+
+
 @dataclass(frozen=True)
 class Episode:
-    """One played game, frame by frame.
+    """One played game, a column for each part of its rows.
 
-    Row i holds the frame seen before action i, that action, the reward it earned over
-    ``tics_per_frame`` tics and the variables at the time of the frame. The last row is the
-    terminal frame, with the action "NOTHING" and no reward.
+    The last row is the terminal frame, with the action "NOTHING" and no reward.
     """
 
     frames: UInt8[np.ndarray, "n h w 3"]
     actions: Int32[np.ndarray, " n"]
     rewards: Float32[np.ndarray, " n"]
     variables: Mapping[str, Float32[np.ndarray, " n"]]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "Episode":
+        """The episode of these rows, in their order."""
+        frames, actions, rewards, variables = zip(*rows, strict=True)
+        return cls(
+            np.stack(frames),
+            np.array(actions, np.int32),
+            np.array(rewards, np.float32),
+            {n: np.array([row[n] for row in variables], np.float32) for n in variables[0]},
+        )
 
     def __len__(self) -> int:
         return len(self.actions)

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from gamengen.data.episodes import Episode, Episodes, EpisodeWriter
+from gamengen.data.episodes import Episode, Episodes, EpisodeWriter, Row
 from gamengen.data.index import Entry, Index, write_index
 from gamengen.game.doom import Game
 from gamengen.game.facts import GameFacts
@@ -103,14 +102,8 @@ def _record(replays: Replays, folder: Path) -> Iterator[Entry]:
 
 def _played(game: Game, replay: Replay) -> Episode:
     """The episode's frames and variables; rewards are not known and stay 0."""
-    frames, variables = [game.start(replay.entry.seed)], [game.variables]
+    frame, rows = game.start(replay.entry.seed), []
     for action in replay.actions:
-        frames.append(game.step(action))
-        variables.append(game.variables)
-    names = game.facts.variables
-    return Episode(
-        frames=np.stack(frames),
-        actions=np.array([*replay.actions, game.facts.no_action], np.int32),
-        rewards=np.zeros(len(frames), np.float32),
-        variables={name: np.array([row[name] for row in variables], np.float32) for name in names},
-    )
+        rows.append(Row(frame, action, 0.0, game.variables))
+        frame = game.step(action)
+    return Episode.of([*rows, Row(frame, game.facts.no_action, 0.0, game.variables)])

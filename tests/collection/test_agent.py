@@ -8,10 +8,11 @@ from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from gamengen.collection.agent import AgentSettings, new_agent
-from gamengen.collection.collection import Shares, split
-from gamengen.collection.recording import Progress, RecordedGame, Rules, Writer, for_agent
+from gamengen.collection.progress import Progress
+from gamengen.collection.recording import RecordedGame, Rules, Writer, for_agent
 from gamengen.data.episodes import Episodes
 from gamengen.data.index import Entry, Index, Split, write_index
+from gamengen.data.splits import Shares, split
 from gamengen.game.doom import game_facts
 from tests.tiny import tiny_params
 
