@@ -153,7 +153,7 @@ def guided(
     t: torch.Tensor,
 ) -> torch.Tensor:
     """A velocity with its context filled in, in float32."""
-    return guided_velocity(model, x_t, t, *context, guidance).float()
+    return guided_velocity(model, x_t, t, *context, guidance, model.dropped).float()
 
 
 cli = partial(run, "distill", Params, main)

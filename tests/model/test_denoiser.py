@@ -135,7 +135,9 @@ def test_guidance_is_linear_and_weight_one_is_none(made: Path) -> None:
 
     def velocity(guidance: float) -> torch.Tensor:
         with torch.no_grad():
-            return guided_velocity(denoiser, guidance=guidance, t=50, **inputs)
+            return guided_velocity(
+                denoiser, guidance=guidance, dropped=denoiser.dropped, t=50, **inputs
+            )
 
     without = torch.full((2,), denoiser.dropped)
     with torch.no_grad():
