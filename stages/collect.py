@@ -21,15 +21,9 @@ from gamengen.collection.recording import Rules, Writer, start_games
 from gamengen.data.episodes import EpisodeWriter
 from gamengen.data.index import Entry, Index, write_index
 from gamengen.data.splits import Shares, split
-from gamengen.game.doom import (
-    Game,
-    Resolution,
-    Supersampling,
-    game_facts,
-    game_files,
-    own_files,
-)
+from gamengen.game.doom import Game, Resolution, Supersampling, game_files, own_files
 from gamengen.game.facts import GameFacts
+from gamengen.game.scenario import game_facts
 from gamengen.runtime import device
 from gamengen.runtime.artifact import link, require_space, resume_folder, whole
 from gamengen.runtime.errors import InputError

@@ -11,9 +11,10 @@ from pydantic import Field, model_validator
 from gamengen.data.encoding import read_facts, require_same_encoder
 from gamengen.data.latents import Latents, Window, Windows
 from gamengen.data.loader import Loader
-from gamengen.model.denoiser import Denoiser, from_stable_diffusion, load_denoiser, warm_start
+from gamengen.model.denoiser import Denoiser, load_denoiser
 from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling, require_fit
 from gamengen.model.unet import GROUPS
+from gamengen.model.warm_start import from_stable_diffusion, warm_start
 from gamengen.runtime import artifact, device
 from gamengen.runtime.checkpoint import save_model
 from gamengen.runtime.errors import InputError

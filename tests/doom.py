@@ -7,7 +7,8 @@ import numpy as np
 
 from gamengen.data.episodes import Episode, Episodes, EpisodeWriter, Row
 from gamengen.data.index import Entry, Index, Split, write_index
-from gamengen.game.doom import Game, game_facts
+from gamengen.game.doom import Game
+from gamengen.game.scenario import game_facts
 
 
 def record(

@@ -13,7 +13,7 @@ from gamengen.collection.recording import RecordedGame, Rules, Writer, for_agent
 from gamengen.data.episodes import Episodes
 from gamengen.data.index import Entry, Index, Split, write_index
 from gamengen.data.splits import Shares, split
-from gamengen.game.doom import game_facts
+from gamengen.game.scenario import game_facts
 from tests.tiny import tiny_params
 
 COLLECT = tiny_params({})["collect"]
