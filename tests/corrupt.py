@@ -26,7 +26,7 @@ from accelerate import Accelerator
 from gamengen.collection.collection import Collection, last_state
 from gamengen.collection.progress import Progress
 from gamengen.data.episodes import Episodes, EpisodeWriter
-from gamengen.data.index import Entry, Index, write_index
+from gamengen.data.index import Index, write_index
 from gamengen.data.latents import Latents
 from gamengen.data.replay import read_replays, write_replays
 from gamengen.evaluation import shards
@@ -40,6 +40,7 @@ from tests.artifacts import (
     game_facts,
     make_autoencoder,
     make_denoiser,
+    make_entry,
     make_episodes,
     make_latents,
     play,
@@ -131,21 +132,11 @@ def collection(folder: Path) -> Target:
     """The checkpoint of a collection; one more episode is recorded, then all are read."""
     game, store = game_facts(), "one.zarr"
 
-    def entry(start: int, length: int) -> Entry:
-        return Entry(
-            id=str(start),
-            store=store,
-            start=start,
-            length=length,
-            split="train",
-            seed=start,
-            policy="random",
-            agent_step=0,
-        )
-
     class Games:
         def env_method(self, _: str) -> list[Progress]:
-            return [Progress(rows=20, entries=[entry(0, 20)], episode_rewards=[1.0], frames=20)]
+            return [
+                Progress(rows=20, entries=[make_entry(0, 20)], episode_rewards=[1.0], frames=20)
+            ]
 
     writer = EpisodeWriter(folder / store, game)
     writer.append(play(20, 32, 48, 0))
@@ -165,7 +156,9 @@ def collection(folder: Path) -> Target:
         published = at / "published"
         published.mkdir()
         shutil.copytree(at / store, published / store)
-        write_index(published, Index(game=game, entries=[*progress.entries, entry(start, 25)]))
+        write_index(
+            published, Index(game=game, entries=[*progress.entries, make_entry(start, 25, start)])
+        )
         yield from read_episodes(published)
 
     return Target(folder, go_on)

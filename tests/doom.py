@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from gamengen.data.episodes import Episode, Episodes, EpisodeWriter, Row
-from gamengen.data.index import Entry, Index, Split, write_index
+from gamengen.data.index import Index, Split, write_index
 from gamengen.game.doom import Game
 from gamengen.game.scenario import game_facts
+from tests.artifacts import make_entry
 
 
 def record(
@@ -31,17 +32,7 @@ def record(
             frame = game.step(int(action))
         rows.append(Row(frame, facts.no_action, 0.0, game.variables))
         start = writer.append(Episode.of(rows))
-        entry = Entry(
-            id=f"{seed}",
-            store="own.zarr",
-            start=start,
-            length=frames,
-            split=split,
-            seed=seed,
-            policy="random",
-            agent_step=0,
-        )
-        entries.append(entry)
+        entries.append(make_entry(start, frames, seed, "own.zarr", split))
     game.close()
     writer.flush()
     write_index(folder, Index(game=facts, entries=entries))
