@@ -100,8 +100,8 @@ def main(params: Params, episodes: Path) -> None:
     with Collection(own, params.games, frames, every, quiet=rank > 0) as collection:
         if collection.saved is not None:
             accelerator.print(f"resumed at frame {collection.frames} of {frames}")
-        for told, progress in zip(writers, collection.state.games, strict=True):
-            EpisodeWriter(own / told.store, facts, progress.rows)  # tells now if it is damaged
+        for each, progress in zip(writers, collection.state.games, strict=True):
+            EpisodeWriter(own / each.store, facts, progress.rows)  # fails now if it is damaged
         policy: Policy = "training" if params.policy == "agent" else "random"
         games = start_games(facts, params.rules, writers, policy, collection.state.games)
         try:
@@ -136,7 +136,7 @@ def checked(params: Params, episodes: Path) -> GameFacts:
         params.tics_per_frame,
         params.action_tics,
     )
-    Game(facts, automap=True).close()  # tells now if a WAD is missing
+    Game(facts, automap=True).close()  # fails now if a WAD is missing
     frames = params.frames * facts.height * facts.width * 3
     agents = 2 * AGENT_BYTES if params.policy == "agent" else 0
     require_space(episodes.parent, frames + agents, f"collect.frames: {params.frames}")

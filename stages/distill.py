@@ -129,8 +129,8 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
             device.sync()
             real = diffusion.to_residual(window.target, noisy, teacher.residual_std)
             error = (sample.detach() - real).square().mean()
-            told = {"loss": fake_loss, "gradient": gradient.abs().mean(), "x0": error}
-            train.done(step, told | {"gradient_norm": norm, "fake_gradient_norm": fake_norm})
+            losses = {"loss": fake_loss, "gradient": gradient.abs().mean(), "x0": error}
+            train.done(step, losses | {"gradient_norm": norm, "fake_gradient_norm": fake_norm})
 
     ema.copy_to(student)
     with artifact.whole(student_path, accelerator) as folder:

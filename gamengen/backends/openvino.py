@@ -81,11 +81,11 @@ class OpenVino:
         return Request(self._compile(net, 1, lambda: self.decoder_model(net)))
 
     def denoiser_model(self, denoiser: Denoiser, batch: int) -> openvino.Model:
-        """What is compiled of a denoiser."""
+        """The model that is compiled for a denoiser."""
         return convert_denoiser(denoiser, batch)
 
     def decoder_model(self, decoder: Autoencoder) -> openvino.Model:
-        """What is compiled of a decoder."""
+        """The model that is compiled for a decoder."""
         return convert_decoder(decoder)
 
     def _compile(

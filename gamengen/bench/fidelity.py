@@ -120,7 +120,7 @@ def write(path: Path, found: Sequence[Fidelity]) -> None:
 
 
 def read(path: Path) -> list[Fidelity]:
-    """What was measured; nothing where nobody has yet."""
+    """What ``write`` kept; an empty list without a file."""
     return KEPT.validate_json(path.read_bytes()) if path.is_file() else []
 
 

@@ -13,7 +13,6 @@ PACKAGES = ("torch", "diffusers", "openvino", "nncf", "torch-xla")
 
 
 def this_machine() -> dict[str, Any]:
-    """What the figures were measured on."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

@@ -198,7 +198,6 @@ def _figures(row: Row) -> str:
 
 
 def parse(arguments: Sequence[str]) -> Options:
-    """The command line."""
     parser = argparse.ArgumentParser("python -m gamengen.bench", description=__doc__)
     add = parser.add_argument
     add("--model", type=Path, default=newest())

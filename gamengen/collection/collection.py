@@ -144,7 +144,6 @@ class Collection:
 
 
 def latest(folder: Path) -> Path | None:
-    """The newest whole checkpoint of a folder."""
     found = folder.glob("checkpoint-*")
     return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
 

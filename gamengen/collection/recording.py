@@ -117,7 +117,7 @@ class RecordedGame(gymnasium.Env):
         self.finishing = True
 
     def checkpoint(self) -> Progress | OSError:
-        """Write what waits, and tell what brings this very state back."""
+        """Write waiting rows; returns what brings this very state back."""
         try:
             self.store.flush()
         except OSError as error:
@@ -180,7 +180,6 @@ class RecordedGame(gymnasium.Env):
         return sum(earned)
 
     def _advance(self, action: int) -> float:
-        """Play an action for one frame."""
         before, frame = self.game.variables, self.frame
         self.frame = self.game.step(action)
         after, weights = self.game.variables, self.rules.reward

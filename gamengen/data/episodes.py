@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from gamengen.data.columns import damage_told, open_column, read_rows, require_written
+from gamengen.data.columns import damage_as_input_error, open_column, read_rows, require_written
 from gamengen.data.index import Entry, Index, Split, of_split, read_index
 from gamengen.data.positions import Position
 from gamengen.game.engine import History
@@ -86,7 +86,9 @@ class EpisodeWriter:
                 else Crc32cCodec(),
             )
             require_written(path, name, rows, remedy)
-            with damage_told(path / name, remedy):  # appending reads the chunk of the last row
+            with damage_as_input_error(
+                path / name, remedy
+            ):  # appending reads the chunk of the last row
                 _ = self.columns[name][max(0, rows - 1) : rows]
             self.columns[name].resize((rows, *shape))
 

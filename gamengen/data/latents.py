@@ -149,7 +149,6 @@ def read_chunk(store: Path, chunk: int) -> Float16[np.ndarray, "n c h w"]:
 
 @cache
 def read_actions(store: Path) -> Int32[np.ndarray, " n"]:
-    """All actions of a store."""
     actions: np.ndarray = read_rows(store, "actions", 0, None)
     actions.flags.writeable = False
     return actions

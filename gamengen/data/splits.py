@@ -25,7 +25,7 @@ class Shares(BaseModel, frozen=True, extra="forbid"):
         return self
 
     def split(self, key: float) -> Split:
-        """Whose a number in [0, 1) is."""
+        """The split of an episode with this key, a number in [0, 1)."""
         if key < self.test:
             return "test"
         return "validation" if key < self.test + self.validation else "train"

@@ -179,7 +179,7 @@ class Game:
         return averaged(last, self.facts.supersampling)
 
     def _find_screen(self) -> int | None:
-        """Where the engine draws, told by looking for the frame that it has just drawn."""
+        """The offset in shared memory at which the engine draws: where its last frame is found."""
         memory, frame = self.memory.tobytes(), self.screen.tobytes()
         found = memory.find(frame)
         return found if found >= 0 and memory.find(frame, found + 1) < 0 else None

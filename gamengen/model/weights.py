@@ -32,7 +32,6 @@ class Weights:
         return self.student is not self.teacher
 
     def denoiser(self, role: Role) -> Denoiser:
-        """The denoiser that plays a role."""
         return self.student if role == "student" else self.teacher
 
 

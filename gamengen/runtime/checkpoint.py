@@ -119,7 +119,6 @@ def require_finite(state: Mapping[str, Tensor], where: str) -> None:
 
 
 def _digest(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """Sha256 of everything that a checkpoint holds."""
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(state):
         value = state[name]

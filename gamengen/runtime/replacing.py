@@ -28,7 +28,6 @@ def partial_path(path: Path) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, where there is one."""
     if path.is_dir():
         shutil.rmtree(path)
     else:

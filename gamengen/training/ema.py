@@ -24,6 +24,5 @@ class Ema:
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
-        """Replace the module's parameters by their average."""
         for name, parameter in module.named_parameters():
             parameter.copy_(self.shadow[name])

@@ -14,7 +14,7 @@ from gamengen.runtime.settings import Settings
 
 
 class Schedule(Settings):
-    """How long a training runs, and how often it tells and saves."""
+    """How many steps a training has, and how often it logs and saves."""
 
     steps: PositiveInt
     log_every: PositiveInt
@@ -29,7 +29,6 @@ class LearningRate(Settings):
     decay_from: float = Field(ge=0, le=1)  # share of the training
 
     def at(self, step: int, steps: int) -> float:
-        """The learning rate of a step."""
         warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
         left = (1 - step / steps) / (1 - self.decay_from) if self.decay_from < 1 else 1.0
         return self.peak * warm * min(1.0, left)
@@ -57,7 +56,6 @@ class OptimizerParams(Settings):
         )
 
     def set_rate(self, optimizer: Optimizer, step: int, steps: int) -> None:
-        """Give every group the learning rate of this step."""
         for group in optimizer.param_groups:
             group["lr"] = self.learning_rate.at(step, steps)
 
