@@ -1,6 +1,6 @@
 # Needs python3 (3.11 or 3.12) and git, nothing else: everything is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help sync params repro flow report play blind bench bundle test check clean
+.PHONY: help sync params repro flow report play blind bench bundle test quick check clean
 .DELETE_ON_ERROR:
 
 UV := uv==0.13.9
@@ -22,6 +22,7 @@ help:
 	@echo 'make bench   how fast this machine plays the model (alone on it: minutes)'
 	@echo 'make bundle  one folder for a machine without network: packages, code, numbers, a script'
 	@echo 'make test    run the tests'
+	@echo 'make quick   run those tests that take seconds'
 	@echo 'make check   format, lint, types, import contracts'
 	@echo 'make sync    install everything into .venv (the others do it when needed)'
 	@echo 'make clean   forget checkpoints of unfinished stages, logs and tool caches'
@@ -73,6 +74,10 @@ bundle: $(CHECKED)
 # Two processes share the tests; one thread each, so that they do not share their cores twice.
 test: $(SYNCED)
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadgroup
+
+# While one edits: no launches, no browser, no XLA, not the real game.
+quick: $(SYNCED)
+	OMP_NUM_THREADS=1 pytest -m 'not slow'
 
 check: $(SYNCED)
 	ruff format --check

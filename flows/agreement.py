@@ -16,12 +16,13 @@ from torch import nn
 
 from gamengen.data.encoding import Facts, read_facts, require_size
 from gamengen.evaluation import fvd
-from gamengen.game.doom import game_facts
 from gamengen.game.facts import GameFacts
+from gamengen.game.scenario import game_facts
 from gamengen.model import distillation
-from gamengen.model.denoiser import Denoiser, network_like, require_same_kind
+from gamengen.model.denoiser import Denoiser
 from gamengen.model.sampler import Sampler
 from gamengen.model.small_autoencoder import SmallAutoencoder, require_same_sizes
+from gamengen.model.warm_start import network_like, require_same_kind
 from gamengen.runtime.errors import InputError
 
 UNKNOWN = ""  # the encoder that is yet to be trained

@@ -1,5 +1,6 @@
 """Stage 2: the autoencoder of the collected frames, trained here or taken from a source."""
 
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -11,8 +12,9 @@ from pydantic import Field, NonNegativeInt, model_validator
 from tqdm import tqdm
 
 from gamengen.data.encoding import Facts, require_size
-from gamengen.data.episodes import Episodes, Frames
+from gamengen.data.episodes import Episodes
 from gamengen.data.loader import Loader
+from gamengen.data.positions import Positions
 from gamengen.model.autoencoder import (
     Autoencoder,
     encoder_digest,
@@ -25,13 +27,14 @@ from gamengen.runtime import artifact, device
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.settings import Depth, Size
 from gamengen.runtime.stage import StageParams, run
-from gamengen.training import loop as training
+from gamengen.training.loop import Training, share
 from gamengen.training.perceptual import (
     PerceptualLoss,
     PerceptualTerm,
     load_lpips,
     perceptual_distance,
 )
+from gamengen.training.schedule import OptimizerParams, Schedule
 
 
 class Params(StageParams):
@@ -46,8 +49,8 @@ class Params(StageParams):
     encoder_blocks: Depth  # per resolution
     decoder_blocks: Depth
     batch_size: Size  # over all processes
-    schedule: training.Schedule
-    optimizer: training.OptimizerParams
+    schedule: Schedule
+    optimizer: OptimizerParams
     perceptual: list[PerceptualTerm]
     latent_noise: float = Field(ge=0, le=100)  # while training, in units of the latents' deviation
     precision: device.Precision
@@ -78,7 +81,7 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
     """Train (or fetch) the autoencoder, measure its latents' scale, save both."""
     accelerator = device.start()
     episodes = Episodes(episodes_path)
-    unseen = Frames(episodes, "validation").draw(32, params.seed, -2, 0)
+    unseen = Positions(episodes.of("validation")).draw(32, params.seed, -2, 0)
     resume = artifact.resume_folder(params, [episodes_path, *params.reads()], autoencoder_path)
     train = None
     if params.kind == "small" and params.source is not None:
@@ -104,7 +107,7 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
 
 def fit(
     params: Params, episodes: Episodes, resume: Path, accelerator: Accelerator
-) -> tuple[SmallAutoencoder, training.Training]:
+) -> tuple[SmallAutoencoder, Training]:
     """Train the small autoencoder on frames: L1 + MSE + LPIPS."""
     torch.manual_seed(params.seed)
     net = SmallAutoencoder(
@@ -116,7 +119,7 @@ def fit(
     ).to(memory_format=torch.channels_last)
     if params.init:
         warm_start(net, Path(params.init))
-    frames, facts = Frames(episodes, "train"), geometry(net, params.kind, episodes)
+    frames, facts = Positions(episodes.of("train")), geometry(net, params.kind, episodes)
     model, optimizer = accelerator.prepare(net, params.optimizer.make(net.parameters()))
     net = accelerator.unwrap_model(model)
     if params.compile:
@@ -124,7 +127,7 @@ def fit(
         device.compile_module(net.decoder)
     lpips = PerceptualLoss(params.perceptual).to(accelerator.device)
     precision = device.resolve(params.precision, accelerator.device)
-    size = training.share(params.batch_size, accelerator.num_processes, "autoencoder")
+    size = share(params.batch_size, accelerator.num_processes, "autoencoder")
 
     def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         places = frames.draw(size, params.seed, step, accelerator.process_index)
@@ -133,7 +136,7 @@ def fit(
         return pictures, torch.randn((size, *facts.latent_shape), generator=random)
 
     parts = {"net": net, "optimizer": optimizer}
-    with training.Training(accelerator, resume, params.schedule, parts) as train:
+    with Training(accelerator, resume, params.schedule, parts) as train:
         loader = Loader(batch_at, train.steps)
         for step, (pictures, noise) in loader:
             params.optimizer.set_rate(optimizer, step, params.schedule.steps)
@@ -144,9 +147,7 @@ def fit(
             pixels = F.l1_loss(y, x) + F.mse_loss(y, x)
             loss = pixels + distances["lpips"]
             accelerator.backward(loss)
-            norm = device.clip_gradients(optimizer, params.optimizer.clip, accelerator)
-            optimizer.step()
-            optimizer.zero_grad()
+            norm = params.optimizer.step(optimizer, accelerator)
             device.sync()
             told = {"loss": loss, "pixels": pixels, **distances, "gradient_norm": norm}
             train.done(step, told)
@@ -191,7 +192,7 @@ def measure(
         std = 1.0 / net.config["scaling_factor"]
         return facts.model_copy(update={"latent_std": [std] * facts.latent_channels})
     raw = Autoencoder(net, facts).to(accelerator.device).eval()
-    places = Frames(episodes, "train").draw(params.scale_frames, params.seed, -1, 0)
+    places = Positions(episodes.of("train")).draw(params.scale_frames, params.seed, -1, 0)
     latents = []
     for begin in tqdm(range(0, len(places), 16), "scale", disable=not accelerator.is_main_process):
         pictures = torch.from_numpy(episodes.batch(places[begin : begin + 16]))
@@ -229,10 +230,7 @@ def report(
     )
 
 
-def cli() -> None:
-    """Run from the command line: see gamengen.runtime.stage.run."""
-    run("autoencoder", Params, main)
-
+cli = partial(run, "autoencoder", Params, main)
 
 if __name__ == "__main__":
     cli()

@@ -15,18 +15,15 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from stable_baselines3.common.vec_env import VecEnv
 
 from gamengen.collection.agent import AgentSettings, Choose, new_agent, play, saved_agent, train
-from gamengen.collection.collection import Collection, Shares, last_state, split, write_rewards
-from gamengen.collection.recording import Policy, Rules, Writer, start_games
-from gamengen.data.episodes import Entry, EpisodeWriter, Index, write_index
-from gamengen.game.doom import (
-    Game,
-    Resolution,
-    Supersampling,
-    game_facts,
-    game_files,
-    own_files,
-)
+from gamengen.collection.collection import Collection, last_state, write_rewards
+from gamengen.collection.progress import Policy
+from gamengen.collection.recording import Rules, Writer, start_games
+from gamengen.data.episodes import EpisodeWriter
+from gamengen.data.index import Entry, Index, write_index
+from gamengen.data.splits import Shares, split
+from gamengen.game.doom import Game, Resolution, Supersampling, game_files, own_files
 from gamengen.game.facts import GameFacts
+from gamengen.game.scenario import game_facts
 from gamengen.runtime import device
 from gamengen.runtime.artifact import link, require_space, resume_folder, whole
 from gamengen.runtime.errors import InputError
@@ -103,8 +100,8 @@ def main(params: Params, episodes: Path) -> None:
     with Collection(own, params.games, frames, every, quiet=rank > 0) as collection:
         if collection.saved is not None:
             accelerator.print(f"resumed at frame {collection.frames} of {frames}")
-        for told, progress in zip(writers, collection.state.games, strict=True):
-            EpisodeWriter(own / told.store, facts, progress.rows)  # tells now if it is damaged
+        for each, progress in zip(writers, collection.state.games, strict=True):
+            EpisodeWriter(own / each.store, facts, progress.rows)  # fails now if it is damaged
         policy: Policy = "training" if params.policy == "agent" else "random"
         games = start_games(facts, params.rules, writers, policy, collection.state.games)
         try:
@@ -139,7 +136,7 @@ def checked(params: Params, episodes: Path) -> GameFacts:
         params.tics_per_frame,
         params.action_tics,
     )
-    Game(facts, automap=True).close()  # tells now if a WAD is missing
+    Game(facts, automap=True).close()  # fails now if a WAD is missing
     frames = params.frames * facts.height * facts.width * 3
     agents = 2 * AGENT_BYTES if params.policy == "agent" else 0
     require_space(episodes.parent, frames + agents, f"collect.frames: {params.frames}")
@@ -230,10 +227,7 @@ def tell(
         print(f"warning: collect.frames: {asked} asked, {frames} recorded")
 
 
-def cli() -> None:
-    """Run from the command line: see gamengen.runtime.stage.run."""
-    run("collect", Params, main)
-
+cli = partial(run, "collect", Params, main)
 
 if __name__ == "__main__":
     cli()

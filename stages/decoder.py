@@ -1,5 +1,6 @@
 """Stage 5: fine-tune only the decoder on real frames (§3.2.2); latents never change."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,24 +9,25 @@ import torch.nn.functional as F
 from pydantic import NonNegativeInt
 
 from gamengen.data.encoding import require_same_encoder
-from gamengen.data.episodes import Episodes, Frames
-from gamengen.data.latents import Latents
+from gamengen.data.episodes import Episodes
+from gamengen.data.latents import Latents, require_same_games
 from gamengen.data.loader import Loader
+from gamengen.data.positions import Positions
 from gamengen.model.autoencoder import Autoencoder, to_float
 from gamengen.runtime import artifact, device
-from gamengen.runtime.errors import InputError
 from gamengen.runtime.settings import Size
 from gamengen.runtime.stage import StageParams, run
-from gamengen.training import loop as training
+from gamengen.training.loop import Training, share
 from gamengen.training.perceptual import PerceptualLoss, PerceptualTerm
+from gamengen.training.schedule import OptimizerParams, Schedule
 
 
 class Params(StageParams):
     """How the decoder is fine-tuned."""
 
     batch_size: Size  # over all processes
-    schedule: training.Schedule
-    optimizer: training.OptimizerParams
+    schedule: Schedule
+    optimizer: OptimizerParams
     perceptual: list[PerceptualTerm]  # none is the paper's plain MSE
     precision: device.Precision
     compile: bool
@@ -45,7 +47,7 @@ def main(
     autoencoder = Autoencoder.load(autoencoder_path)
     facts = autoencoder.facts
     require_same_encoder(latents.autoencoder.encoder, facts.encoder, latents_path, autoencoder_path)
-    require_same_episodes(latents, episodes)
+    require_same_games(episodes, latents)
     inputs = [episodes_path, latents_path, autoencoder_path]
     resume = artifact.resume_folder(params, inputs, decoder_path)
     tuned = TunedDecoder(autoencoder)
@@ -56,9 +58,9 @@ def main(
     if params.compile:
         for part in autoencoder.decoder_modules():
             device.compile_module(part)
-    frames = Frames(episodes, "train")
+    frames = Positions(episodes.of("train"))
     encoded = {entry.id: entry for entry in latents.entries}
-    size = training.share(params.batch_size, accelerator.num_processes, "decoder")
+    size = share(params.batch_size, accelerator.num_processes, "decoder")
 
     def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         places = frames.draw(size, params.seed, step, accelerator.process_index)
@@ -67,7 +69,7 @@ def main(
         return pictures, torch.cat([torch.from_numpy(row.astype(np.float32)) for row in rows])
 
     parts = {"decoder": accelerator.unwrap_model(model), "optimizer": optimizer}
-    with training.Training(accelerator, resume, params.schedule, parts) as train:
+    with Training(accelerator, resume, params.schedule, parts) as train:
         loader = Loader(batch_at, train.steps)
         for step, (pictures, rows) in loader:
             params.optimizer.set_rate(optimizer, step, params.schedule.steps)
@@ -78,9 +80,7 @@ def main(
             mse = F.mse_loss(y, x)
             loss = mse + distances["lpips"]
             accelerator.backward(loss)
-            norm = device.clip_gradients(optimizer, params.optimizer.clip, accelerator)
-            optimizer.step()
-            optimizer.zero_grad()
+            norm = params.optimizer.step(optimizer, accelerator)
             device.sync()
             train.done(step, {"loss": loss, "mse": mse, **distances, "gradient_norm": norm})
 
@@ -109,21 +109,7 @@ class TunedDecoder(torch.nn.Module):
         return self.whole[0].decode(latents)
 
 
-def require_same_episodes(latents: Latents, episodes: Episodes) -> None:
-    """Raise InputError unless every episode has its latents, and they are as long."""
-    lengths = {entry.id: entry.length for entry in latents.entries}
-    for entry in episodes.entries:
-        if lengths.get(entry.id) != entry.length:
-            raise InputError(
-                f"{latents.folder}: episode {entry.id} has {lengths.get(entry.id)} latents, "
-                f"{episodes.folder} has {entry.length} frames; encode again: dvc repro encode"
-            )
-
-
-def cli() -> None:
-    """Run from the command line: see gamengen.runtime.stage.run."""
-    run("decoder", Params, main)
-
+cli = partial(run, "decoder", Params, main)
 
 if __name__ == "__main__":
     cli()

@@ -23,8 +23,10 @@ from gamengen.runtime import artifact, device
 from gamengen.runtime.checkpoint import save_model
 from gamengen.runtime.settings import Size
 from gamengen.runtime.stage import StageParams, run
-from gamengen.training import loop as training
 from gamengen.training import objective
+from gamengen.training.ema import Ema
+from gamengen.training.loop import Training, share
+from gamengen.training.schedule import OptimizerParams, Schedule
 
 UNIFORM = objective.Objective(targets=1, single_target_share=0.0, terminal_share=0.0)
 
@@ -33,9 +35,9 @@ class Params(StageParams):
     """How the student is distilled."""
 
     batch_size: Size  # over all processes
-    schedule: training.Schedule
-    generator: training.OptimizerParams
-    fake_score: training.OptimizerParams
+    schedule: Schedule
+    generator: OptimizerParams
+    fake_score: OptimizerParams
     guidance: float = Field(ge=1, le=100)  # of the teacher, on past frames
     level_margin: float = Field(ge=0, lt=0.5)  # share of noise levels left out at either end
     ema_decay: float = Field(ge=0, lt=1)
@@ -61,12 +63,12 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
     )
     student, fake = accelerator.unwrap_model(student_model), accelerator.unwrap_model(fake_model)
     precision = device.resolve(params.precision, accelerator.device)
-    ema = training.Ema(student, params.ema_decay)
+    ema = Ema(student, params.ema_decay)
     alpha_bars = teacher.schedule.alpha_bars().to(accelerator.device)
     first = teacher.schedule.sampling_timesteps(1)[0]
     windows = Windows(latents, "train", teacher.context_frames, targets=1)
     rank = accelerator.process_index
-    size = training.share(params.batch_size, accelerator.num_processes, "distill")
+    size = share(params.batch_size, accelerator.num_processes, "distill")
 
     def batch_at(
         step: int,
@@ -85,7 +87,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
         "fake_optimizer": fake_optimizer,
         "ema": ema.shadow,
     }
-    with training.Training(accelerator, resume, params.schedule, parts) as train:
+    with Training(accelerator, resume, params.schedule, parts) as train:
         loader = Loader(batch_at, train.steps)
         for step, batch in loader:
             params.generator.set_rate(student_optimizer, step, params.schedule.steps)
@@ -110,9 +112,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
                 )
             student_loss = matching_loss(sample, gradient)
             accelerator.backward(student_loss)
-            norm = device.clip_gradients(student_optimizer, params.generator.clip, accelerator)
-            student_optimizer.step()
-            student_optimizer.zero_grad()
+            norm = params.generator.step(student_optimizer, accelerator)
             ema.update(student, step)
 
             with device.autocast(accelerator.device, precision):
@@ -125,14 +125,12 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
                     alpha_bars,
                 )
             accelerator.backward(fake_loss)
-            fake_norm = device.clip_gradients(fake_optimizer, params.fake_score.clip, accelerator)
-            fake_optimizer.step()
-            fake_optimizer.zero_grad()
+            fake_norm = params.fake_score.step(fake_optimizer, accelerator)
             device.sync()
             real = diffusion.to_residual(window.target, noisy, teacher.residual_std)
             error = (sample.detach() - real).square().mean()
-            told = {"loss": fake_loss, "gradient": gradient.abs().mean(), "x0": error}
-            train.done(step, told | {"gradient_norm": norm, "fake_gradient_norm": fake_norm})
+            losses = {"loss": fake_loss, "gradient": gradient.abs().mean(), "x0": error}
+            train.done(step, losses | {"gradient_norm": norm, "fake_gradient_norm": fake_norm})
 
     ema.copy_to(student)
     with artifact.whole(student_path, accelerator) as folder:
@@ -155,13 +153,10 @@ def guided(
     t: torch.Tensor,
 ) -> torch.Tensor:
     """A velocity with its context filled in, in float32."""
-    return guided_velocity(model, x_t, t, *context, guidance).float()
+    return guided_velocity(model, x_t, t, *context, guidance, model.dropped).float()
 
 
-def cli() -> None:
-    """Run from the command line: see gamengen.runtime.stage.run."""
-    run("distill", Params, main)
-
+cli = partial(run, "distill", Params, main)
 
 if __name__ == "__main__":
     cli()

@@ -1,6 +1,7 @@
 """Stage 3: every frame to a half-precision latent in Zarr, each process its own store."""
 
 import time
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import torch
 from tqdm import tqdm
 
 from gamengen.data.encoding import require_size
-from gamengen.data.episodes import Entry, Episodes, write_index
+from gamengen.data.episodes import Episodes
+from gamengen.data.index import Entry, write_index
 from gamengen.data.latents import ROWS_PER_SHARD, LatentIndex, LatentWriter, change_std
 from gamengen.model.autoencoder import Autoencoder, to_float
 from gamengen.runtime import artifact, device
@@ -128,10 +130,7 @@ def require_finite(latents: np.ndarray, entry: Entry, first: int, autoencoder: P
         )
 
 
-def cli() -> None:
-    """Run from the command line: see gamengen.runtime.stage.run."""
-    run("encode", Params, main)
-
+cli = partial(run, "encode", Params, main)
 
 if __name__ == "__main__":
     cli()

@@ -1,5 +1,6 @@
 """Stage 7: what the models are worth on unseen episodes, as numbers, pictures and a page."""
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -137,10 +138,7 @@ def main(
     accelerator.print(summary.in_words(told))
 
 
-def cli() -> None:
-    """Run from the command line: see gamengen.runtime.stage.run."""
-    run("evaluate", Params, main)
-
+cli = partial(run, "evaluate", Params, main)
 
 if __name__ == "__main__":
     cli()

@@ -1,6 +1,7 @@
 """Stage 4: the denoiser, on windows of real latents and on its own predictions (§3.2)."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,16 +11,19 @@ from pydantic import Field, model_validator
 from gamengen.data.encoding import read_facts, require_same_encoder
 from gamengen.data.latents import Latents, Window, Windows
 from gamengen.data.loader import Loader
-from gamengen.model.denoiser import Denoiser, from_stable_diffusion, load_denoiser, warm_start
+from gamengen.model.denoiser import Denoiser, load_denoiser
 from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling, require_fit
 from gamengen.model.unet import GROUPS
+from gamengen.model.warm_start import from_stable_diffusion, warm_start
 from gamengen.runtime import artifact, device
 from gamengen.runtime.checkpoint import save_model
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.settings import Depth, Size
 from gamengen.runtime.stage import StageParams, run
-from gamengen.training import loop as training
 from gamengen.training import objective
+from gamengen.training.ema import Ema
+from gamengen.training.loop import Training, share
+from gamengen.training.schedule import OptimizerParams, Schedule
 
 
 class UNet(StageParams):
@@ -64,8 +68,8 @@ class Params(StageParams, strict=False):  # or sampling, a dataclass, were no ma
     sampling: Sampling  # of the finished denoiser, whoever uses it
     batch_size: Size  # over all processes
     microbatch_size: Size  # largest forward pass in one process
-    schedule: training.Schedule
-    optimizer: training.OptimizerParams
+    schedule: Schedule
+    optimizer: OptimizerParams
     ema_decay: float = Field(ge=0, lt=1, strict=True)
     precision: device.Precision
     compile: bool
@@ -122,10 +126,10 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
         device.compile_module(denoiser.net)
     precision = device.resolve(params.precision, accelerator.device)
     accelerator.print(f"precision: {precision}")
-    ema = training.Ema(denoiser, params.ema_decay)
+    ema = Ema(denoiser, params.ema_decay)
     windows = Windows(latents, "train", params.context_frames, params.objective.targets)
     rank = accelerator.process_index
-    size = training.share(params.batch_size, accelerator.num_processes, "train")
+    size = share(params.batch_size, accelerator.num_processes, "train")
 
     def batch_at(step: int) -> tuple[Window, objective.RandomInputs]:
         window = windows.draw(size, params.seed, step, rank)
@@ -140,8 +144,7 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
         average.load_state_dict({name: value.cpu() for name, value in ema.shadow.items()})
         save_model(average.half(), folder)
 
-    progress = (accelerator, resume, params.schedule, parts, publish_average)
-    with training.Training(*progress) as train:
+    with Training(accelerator, resume, params.schedule, parts, publish_average) as train:
         loader = Loader(batch_at, train.steps)
         for step, batch in loader:
             params.optimizer.set_rate(optimizer, step, params.schedule.steps)
@@ -149,16 +152,15 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
             random = objective.to(batch[1], accelerator.device)
             targets = params.objective.targets_at(step, params.schedule.steps)
             total = torch.zeros((), device=accelerator.device)
-            for some in training.microbatches(size, params.microbatch_size):
+            for first in range(0, size, params.microbatch_size):
+                some = slice(first, first + params.microbatch_size)
                 rows = objective.rows(window, some), objective.rows(random, some)
                 part = len(rows[0].frames) / size / targets
                 with device.autocast(accelerator.device, precision):
                     for loss in objective.window_losses(model, denoiser, *rows, targets):
                         accelerator.backward(loss * part)
                         total += loss.detach() * part
-            norm = device.clip_gradients(optimizer, params.optimizer.clip, accelerator)
-            optimizer.step()
-            optimizer.zero_grad()
+            norm = params.optimizer.step(optimizer, accelerator)
             ema.update(denoiser, step)
             device.sync()
             train.done(step, {"loss": total, "gradient_norm": norm})
@@ -235,10 +237,7 @@ def require_sides(unet: UNet, latent_shape: tuple[int, int, int]) -> None:
         )
 
 
-def cli() -> None:
-    """Run from the command line: see gamengen.runtime.stage.run."""
-    run("train", Params, main)
-
+cli = partial(run, "train", Params, main)
 
 if __name__ == "__main__":
     cli()

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from gamengen.data.encoding import Facts
-from gamengen.data.episodes import Entry, Episode, Episodes, EpisodeWriter, Index, write_index
+from gamengen.data.episodes import Episode, Episodes, EpisodeWriter
+from gamengen.data.index import Entry, Index, Split, write_index
 from gamengen.data.latents import LatentIndex, Latents, LatentWriter, change_std
 from gamengen.evaluation.moving import WATCHED
 from gamengen.game.doom import config_path
@@ -64,6 +65,26 @@ def play(length: int, height: int, width: int, seed: int) -> Episode:
     )
 
 
+def make_entry(
+    start: int,
+    length: int,
+    number: int = 0,
+    store: str = "one.zarr",
+    split: Split = "train",
+) -> Entry:
+    """The rows of an episode of random play."""
+    return Entry(
+        id=str(number),
+        store=store,
+        start=start,
+        length=length,
+        split=split,
+        seed=number,
+        policy="random",
+        agent_step=0,
+    )
+
+
 def own_game(folder: Path, scenario: str = "defend_the_center", text: str = "") -> Path:
     """A scenario of ViZDoom's as a user's own: mine.cfg and mine.wad; returns the former."""
     theirs = config_path(scenario)
@@ -81,22 +102,12 @@ def make_episodes(
     game = game_facts(height, width)
     folder.mkdir(parents=True)
     writer = EpisodeWriter(folder / "writer-0", game)
-    splits = ["train"] * (episodes - 3) + ["validation", "test", "test"]
+    splits: list[Split] = ["train"] * (episodes - 3) + ["validation", "test", "test"]
     entries = []
     for number, split in enumerate(splits):
         start = writer.append(play(length, height, width, number))
-        entries.append(
-            Entry(
-                id=f"{number:04d}",
-                store="writer-0",
-                start=start,
-                length=length,
-                split=split,
-                seed=number,
-                policy="random",
-                agent_step=0,
-            )
-        )
+        entry = make_entry(start, length, number, "writer-0", split)
+        entries.append(entry.model_copy(update={"id": f"{number:04d}"}))
     writer.flush()
     write_index(folder, Index(game=game, entries=entries))
     return folder
@@ -127,15 +138,15 @@ def make_autoencoder(folder: Path, height: int = 32, width: int = 48, seed: int 
 def make_latents(folder: Path, episodes: Path, autoencoder: Path) -> Path:
     """Every episode, encoded."""
     recorded, net = Episodes(episodes), Autoencoder.load(autoencoder)
-    total = sum(entry.length for entry in recorded.entries)
+    total = sum(episode.length for episode in recorded.entries)
     folder.mkdir(parents=True)
     writer = LatentWriter(folder / "store-0", total, net.facts.latent_shape)
     entries, row = [], 0
-    for entry in recorded.entries:
-        latents = net.encode(to_float(torch.from_numpy(recorded.frames(entry))))
-        writer.write(row, latents.half().numpy(), recorded.actions(entry))
-        entries.append(entry.model_copy(update={"store": "store-0", "start": row}))
-        row += entry.length
+    for episode in recorded.entries:
+        latents = net.encode(to_float(torch.from_numpy(recorded.frames(episode))))
+        writer.write(row, latents.half().numpy(), recorded.actions(episode))
+        entries.append(episode.model_copy(update={"store": "store-0", "start": row}))
+        row += episode.length
     index = LatentIndex(
         game=recorded.game,
         autoencoder=net.facts,

@@ -19,9 +19,35 @@ from tests.tiny import ROOT, write_params
 Launch = Callable[..., str]
 
 
+# What `make quick` leaves out: launches, servers, browsers, the real game, compilers.
+SLOW = (
+    "tests/backends/",
+    "tests/bench/",
+    "tests/collection/",
+    "tests/data/test_corrupt.py",
+    "tests/data/test_replay.py",
+    "tests/data/test_whole.py",
+    "tests/evaluation/test_enemies.py",
+    "tests/evaluation/test_evaluate.py",
+    "tests/evaluation/test_long_play.py",
+    "tests/evaluation/test_measures_rank.py",
+    "tests/evaluation/test_report.py",
+    "tests/game/test_doom.py",
+    "tests/model/test_autoencoder.py",
+    "tests/pipeline/",
+    "tests/play/",
+    "tests/runtime/",
+    "tests/training/test_finite.py",
+)
+QUICK = ("tests/pipeline/test_tour.py", "tests/play/test_keys.py", "tests/play/test_protocol.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, or one of two processes ends by waiting for the other."""
     items.sort(key=lambda item: "test_xla.py" not in item.nodeid)
+    for item in items:
+        if item.nodeid.startswith(SLOW) and not item.nodeid.startswith(QUICK):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,9 @@ import torch
 from accelerate import Accelerator
 
 from gamengen.collection.collection import Collection, last_state
-from gamengen.collection.recording import Progress
-from gamengen.data.episodes import Entry, Episodes, EpisodeWriter, Index, write_index
+from gamengen.collection.progress import Progress
+from gamengen.data.episodes import Episodes, EpisodeWriter
+from gamengen.data.index import Index, write_index
 from gamengen.data.latents import Latents
 from gamengen.data.replay import read_replays, write_replays
 from gamengen.evaluation import shards
@@ -33,12 +34,13 @@ from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import load_denoiser
 from gamengen.runtime.checksums import seal
 from gamengen.runtime.errors import InputError
-from gamengen.training import loop as training
+from gamengen.training.loop import Training
 from stages import encode, train
 from tests.artifacts import (
     game_facts,
     make_autoencoder,
     make_denoiser,
+    make_entry,
     make_episodes,
     make_latents,
     play,
@@ -130,21 +132,11 @@ def collection(folder: Path) -> Target:
     """The checkpoint of a collection; one more episode is recorded, then all are read."""
     game, store = game_facts(), "one.zarr"
 
-    def entry(start: int, length: int) -> Entry:
-        return Entry(
-            id=str(start),
-            store=store,
-            start=start,
-            length=length,
-            split="train",
-            seed=start,
-            policy="random",
-            agent_step=0,
-        )
-
     class Games:
         def env_method(self, _: str) -> list[Progress]:
-            return [Progress(rows=20, entries=[entry(0, 20)], episode_rewards=[1.0], frames=20)]
+            return [
+                Progress(rows=20, entries=[make_entry(0, 20)], episode_rewards=[1.0], frames=20)
+            ]
 
     writer = EpisodeWriter(folder / store, game)
     writer.append(play(20, 32, 48, 0))
@@ -164,7 +156,9 @@ def collection(folder: Path) -> Target:
         published = at / "published"
         published.mkdir()
         shutil.copytree(at / store, published / store)
-        write_index(published, Index(game=game, entries=[*progress.entries, entry(start, 25)]))
+        write_index(
+            published, Index(game=game, entries=[*progress.entries, make_entry(start, 25, start)])
+        )
         yield from read_episodes(published)
 
     return Target(folder, go_on)
@@ -192,17 +186,17 @@ def encoding(folder: Path, episodes: Path, autoencoder: Path) -> Target:
 
 def a_training(folder: Path, *inputs: Path) -> Target:
     """A training that was interrupted."""
-    done = training.Training.done
+    done = Training.done
 
-    def interrupted(self: training.Training, step: int, losses: Any) -> None:
+    def interrupted(self: Training, step: int, losses: Any) -> None:
         self.interrupt.asked = step == 3
         done(self, step, losses)
 
-    training.Training.done = interrupted  # type: ignore[method-assign]
+    Training.done = interrupted  # type: ignore[method-assign]
     try:
         train.main(params(train.Params, "train"), *inputs, folder / "denoiser")
     except KeyboardInterrupt:
-        training.Training.done = done  # type: ignore[method-assign]
+        Training.done = done  # type: ignore[method-assign]
     shutil.rmtree(folder / "tensorboard")
 
     def go_on(at: Path) -> Iterable[bytes]:

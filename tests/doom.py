@@ -5,16 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gamengen.data.episodes import (
-    Entry,
-    Episode,
-    Episodes,
-    EpisodeWriter,
-    Index,
-    Split,
-    write_index,
-)
-from gamengen.game.doom import Game, game_facts
+from gamengen.data.episodes import Episode, Episodes, EpisodeWriter, Row
+from gamengen.data.index import Index, Split, write_index
+from gamengen.game.doom import Game
+from gamengen.game.scenario import game_facts
+from tests.artifacts import make_entry
 
 
 def record(
@@ -31,25 +26,13 @@ def record(
         frames = length + seed
         drawn = np.random.default_rng(seed).choice(chosen, size=-(-frames // held))
         actions = drawn.repeat(held)[:frames]
-        actions[-1] = facts.no_action
-        pictures, variables = [game.start(seed)], [game.variables]
+        frame, rows = game.start(seed), []
         for action in actions[:-1]:
-            pictures.append(game.step(int(action)))
-            variables.append(game.variables)
-        columns = {n: np.array([v[n] for v in variables], np.float32) for n in facts.variables}
-        zeros = np.zeros(frames, np.float32)
-        start = writer.append(Episode(np.stack(pictures), actions.astype(np.int32), zeros, columns))
-        entry = Entry(
-            id=f"{seed}",
-            store="own.zarr",
-            start=start,
-            length=frames,
-            split=split,
-            seed=seed,
-            policy="random",
-            agent_step=0,
-        )
-        entries.append(entry)
+            rows.append(Row(frame, action, 0.0, game.variables))
+            frame = game.step(int(action))
+        rows.append(Row(frame, facts.no_action, 0.0, game.variables))
+        start = writer.append(Episode.of(rows))
+        entries.append(make_entry(start, frames, seed, "own.zarr", split))
     game.close()
     writer.flush()
     write_index(folder, Index(game=facts, entries=entries))

@@ -65,7 +65,7 @@ def open_backend(name: str, precision: Precision = "fp32", latents: Path | None 
     return Eager(where, precision, name)
 
 
-def usual() -> str:
+def default_backend() -> str:
     """The back end to play on: XLA's where it is used, compiled on a GPU, OpenVINO on a CPU."""
     if device.on_xla():
         return "xla"

@@ -14,24 +14,6 @@ from gamengen.model.sampler import Velocity
 MODE = "reduce-overhead" if torch.accelerator.is_available() else "default"
 
 
-class CompiledVelocity:
-    """A denoiser whose forward pass is compiled once per batch size.
-
-    CUDA graphs belong to the thread that recorded them: warm up in the one that plays.
-    """
-
-    def __init__(self, denoiser: Denoiser) -> None:
-        self.schedule, self.augmentation = denoiser.schedule, denoiser.augmentation
-        self.dropped, self.residual_std = denoiser.dropped, denoiser.residual_std
-        self.run = torch.compile(denoiser, mode=MODE, dynamic=False)
-
-    @torch.no_grad()
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        # A graph's output is overwritten by its next run; the sampler has used it up by then.
-        torch.compiler.cudagraph_mark_step_begin()
-        return self.run(*inputs)
-
-
 class Compiled:
     """Runs what torch.compile makes of the modules, in channels-last memory."""
 
@@ -42,19 +24,24 @@ class Compiled:
 
     def velocity(self, denoiser: Denoiser) -> Velocity:
         net = denoiser_in(denoiser.to(self.where), self.precision)
-        return CompiledVelocity(net.to(memory_format=torch.channels_last))
+        return compiled(net.to(memory_format=torch.channels_last))
 
     def picture(self, decoder: Autoencoder) -> Callable[[Tensor], Tensor]:
         net = decoder_in(decoder.to(self.where), self.precision)
+        return compiled(lambda latent: to_uint8(net.decode(latent))[0])
 
-        def shown(latent: Tensor) -> Tensor:
-            return to_uint8(net.decode(latent))[0]
 
-        compiled = torch.compile(shown, mode=MODE, dynamic=False)
+def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A module or function, compiled once per batch size.
 
-        @torch.no_grad()
-        def picture(latent: Tensor) -> Tensor:
-            torch.compiler.cudagraph_mark_step_begin()
-            return compiled(latent)
+    CUDA graphs belong to the thread that recorded them: warm up in the one that plays. A graph's
+    output is overwritten by its next run; whoever called it has used it up by then.
+    """
+    run = torch.compile(function, mode=MODE, dynamic=False)
 
-        return picture
+    @torch.no_grad()
+    def call(*inputs: Tensor) -> Tensor:
+        torch.compiler.cudagraph_mark_step_begin()
+        return run(*inputs)
+
+    return call

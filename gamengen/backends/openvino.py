@@ -44,11 +44,7 @@ class Request:
 class OpenVinoVelocity:
     """A denoiser, compiled when a batch size is first seen."""
 
-    def __init__(
-        self, denoiser: Denoiser, compiled: Callable[[int], openvino.CompiledModel]
-    ) -> None:
-        self.schedule, self.augmentation = denoiser.schedule, denoiser.augmentation
-        self.dropped, self.residual_std = denoiser.dropped, denoiser.residual_std
+    def __init__(self, compiled: Callable[[int], openvino.CompiledModel]) -> None:
         self.compiled = compiled
         self.requests: dict[int, Request] = {}
 
@@ -77,7 +73,7 @@ class OpenVino:
     def velocity(self, denoiser: Denoiser) -> Velocity:
         net = denoiser.to(self.where)
         return OpenVinoVelocity(
-            net, lambda batch: self._compile(net, batch, lambda: self.denoiser_model(net, batch))
+            lambda batch: self._compile(net, batch, lambda: self.denoiser_model(net, batch))
         )
 
     def picture(self, decoder: Autoencoder) -> Callable[[Tensor], Tensor]:
@@ -85,11 +81,11 @@ class OpenVino:
         return Request(self._compile(net, 1, lambda: self.decoder_model(net)))
 
     def denoiser_model(self, denoiser: Denoiser, batch: int) -> openvino.Model:
-        """What is compiled of a denoiser."""
+        """The model that is compiled for a denoiser."""
         return convert_denoiser(denoiser, batch)
 
     def decoder_model(self, decoder: Autoencoder) -> openvino.Model:
-        """What is compiled of a decoder."""
+        """The model that is compiled for a decoder."""
         return convert_decoder(decoder)
 
     def _compile(

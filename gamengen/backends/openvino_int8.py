@@ -29,6 +29,7 @@ from gamengen.model.diffusion import Sampling
 from gamengen.model.sampler import Past, Sampler
 from gamengen.model.weights import Weights
 from gamengen.runtime import device
+from gamengen.runtime.replacing import replacing
 
 CACHE = Path(".cache/int8")
 # Arithmetic around the networks, such as the residual's, stays float32; the U-Net and the
@@ -54,7 +55,7 @@ class OpenVinoInt8(OpenVino):
         return self._kept(
             f"denoiser-{identity(denoiser)}-{batch}",
             lambda: convert_denoiser(denoiser, batch),
-            lambda: visited(denoiser, self.latents, batch),
+            lambda: inputs_in_play(denoiser, self.latents, batch),
         )
 
     def decoder_model(self, decoder: Autoencoder) -> openvino.Model:
@@ -73,11 +74,10 @@ class OpenVinoInt8(OpenVino):
         path = self.cache / f"{name}.xml"
         if not path.is_file():
             made = quantise(convert(), samples())
-            self.cache.mkdir(parents=True, exist_ok=True)
-            unfinished = self.cache / f"unfinished-{name}.xml"
-            openvino.save_model(made, unfinished, compress_to_fp16=False)
-            unfinished.with_suffix(".bin").replace(path.with_suffix(".bin"))
-            unfinished.replace(path)
+            # The weights lie beside it, under the same name: they must be there first.
+            with replacing(path) as partial:
+                openvino.save_model(made, partial, compress_to_fp16=False)
+                partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
         return openvino.Core().read_model(path)
 
 
@@ -112,35 +112,26 @@ def without_snippets() -> Iterator[None]:
         openvino.Core = core
 
 
-class Recorder:
-    """A denoiser that remembers what it was asked."""
-
-    def __init__(self, denoiser: Denoiser) -> None:
-        self.denoiser = denoiser
-        self.schedule, self.augmentation = denoiser.schedule, denoiser.augmentation
-        self.dropped, self.residual_std = denoiser.dropped, denoiser.residual_std
-        self.asked: list[list[Tensor]] = []
-
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        self.asked.append([value.clone() for value in inputs])
-        return self.denoiser(*inputs)
-
-
 def calibrated(denoiser: Denoiser) -> list[Sampling]:
     """How the denoiser is sampled for calibration: as at play, in one step, and guided."""
-    usual = denoiser.sampling
-    found = [usual, replace(usual, steps=1)]
+    played = denoiser.sampling
+    found = [played, replace(played, steps=1)]
     if denoiser.augmentation.context_dropout > 0:
-        found.append(replace(usual, guidance=1.5))
+        found.append(replace(played, guidance=1.5))
     return found
 
 
-def visited(denoiser: Denoiser, latents: Path, batch: int) -> list[list[Tensor]]:
+def inputs_in_play(denoiser: Denoiser, latents: Path, batch: int) -> list[list[Tensor]]:
     """Inputs of the denoiser in short rollouts from recorded starts, in batches of ``batch``.
 
     From the second frame on the context holds the model's own frames.
     """
-    recorder = Recorder(denoiser)
+    visited: list[list[Tensor]] = []
+
+    def velocity(*inputs: Tensor) -> Tensor:
+        visited.append([value.clone() for value in inputs])
+        return denoiser(*inputs)
+
     random = device.generator(0)
     windows = Windows(Latents(latents), "train", denoiser.context_frames, targets=1)
     for start in range(STARTS):
@@ -149,14 +140,14 @@ def visited(denoiser: Denoiser, latents: Path, batch: int) -> list[list[Tensor]]
             past = Past(window.context, window.actions)
             for frame in range(FRAMES):
                 action = window.actions[:, frame - FRAMES]
-                Sampler(recorder, sampling).step(past, action, random)
+                Sampler(denoiser, sampling, velocity).step(past, action, random)
     if batch == 1:
         return [
-            [value[row : row + 1] for value in asked]
-            for asked in recorder.asked
-            for row in range(len(asked[0]))
+            [value[row : row + 1] for value in inputs]
+            for inputs in visited
+            for row in range(len(inputs[0]))
         ]
-    return [asked for asked in recorder.asked if len(asked[0]) == batch]
+    return [inputs for inputs in visited if len(inputs[0]) == batch]
 
 
 def recorded(latents: Path) -> list[list[Tensor]]:

@@ -13,7 +13,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def usual() -> Precision:
+def default_precision() -> Precision:
     """Half the bits on an accelerator; a CPU is no faster for them."""
     return "bf16" if torch.accelerator.is_available() else "fp32"
 

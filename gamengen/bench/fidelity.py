@@ -101,6 +101,18 @@ def roll_out(dream: Dream, start: Start) -> UInt8[Tensor, "n h w 3"]:
     return torch.from_numpy(np.stack([dream.step(action) for action in start.actions]))
 
 
+def in_words(loss: Fidelity) -> str:
+    """One line: int8 against float32, and both against the recording."""
+    return (
+        f"{loss.backend}, {loss.settings.model}, {loss.settings.steps} steps, {loss.rollouts} "
+        f"rollouts of {loss.frames}: against fp32 {loss.against_fp32.psnr:.1f} dB, LPIPS "
+        f"{loss.against_fp32.lpips:.3f} (first frame {loss.first_against_fp32.psnr:.1f} dB, "
+        f"{loss.first_against_fp32.lpips:.3f}); against the recording {loss.real.psnr:.2f} dB, "
+        f"{loss.real.lpips:.3f}, where fp32 has {loss.real_fp32.psnr:.2f} dB, "
+        f"{loss.real_fp32.lpips:.3f}"
+    )
+
+
 def write(path: Path, found: Sequence[Fidelity]) -> None:
     """Keep the measures beside the model they were made with."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +120,7 @@ def write(path: Path, found: Sequence[Fidelity]) -> None:
 
 
 def read(path: Path) -> list[Fidelity]:
-    """What was measured; nothing where nobody has yet."""
+    """What ``write`` kept; an empty list without a file."""
     return KEPT.validate_json(path.read_bytes()) if path.is_file() else []
 
 

@@ -2,19 +2,15 @@
 
 import argparse
 import json
-import platform
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from gamengen.backends.backend import NAMES, THREADS, Backend, open_backend
-from gamengen.backends.precision import FORMATS, Precision, usual
+from gamengen.backends.backend import NAMES, Backend, open_backend
+from gamengen.backends.precision import FORMATS, Precision, default_precision
 from gamengen.bench import fidelity, full_size
+from gamengen.bench.machine import this_machine
 from gamengen.bench.speed import Speed, play
 from gamengen.data.episodes import Episodes, recorded_history
 from gamengen.data.replay import load_episodes
@@ -24,7 +20,6 @@ from gamengen.play.dream import Dream, Settings, defaults
 from gamengen.runtime.errors import InputError
 
 TOO_SLOW = 1000  # ms a frame: where eager is slower, no other way is worth its build
-PACKAGES = ("torch", "diffusers", "openvino", "nncf", "torch-xla")
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ def main(options: Options) -> int:
     history = recorded_history(
         episodes, entry, min(100, entry.length - 1), weights.teacher.context_frames
     )
-    rows = list(_rows("made here", weights, history, options))
+    rows = list(measure("made here", weights, history, options))
     if options.full_size:
         rows += _full_size(weights, options)
     losses: list[fidelity.Fidelity] = []
@@ -77,7 +72,7 @@ def main(options: Options) -> int:
     return 0
 
 
-def _rows(model: str, weights: Weights, history: History, options: Options) -> Iterator[Row]:
+def measure(model: str, weights: Weights, history: History, options: Options) -> Iterator[Row]:
     """Every back end, in each number of steps; one step is the student's."""
     slow = ""
     for name in options.backends:
@@ -117,7 +112,7 @@ def _full_size(weights: Weights, options: Options) -> Iterator[Row]:
     except (MemoryError, RuntimeError) as error:  # torch's own want of memory
         yield from (Row(model, name, "", Settings(), None, reason(error)) for name in backends)
         return
-    yield from _rows(model, large, full_size.any_history(), replace(options, backends=backends))
+    yield from measure(model, large, full_size.any_history(), replace(options, backends=backends))
 
 
 def _settings(weights: Weights, steps: int) -> Settings:
@@ -158,7 +153,7 @@ def report(rows: Sequence[Row], losses: Sequence[fidelity.Fidelity], options: Op
     print(" ".join(f"{k} {v}" for k, v in machine["versions"].items()))
     print(table(rows))
     for loss in losses:
-        print(loss_in_words(loss))
+        print(fidelity.in_words(loss))
     result = {
         "machine": machine,
         "seconds": options.seconds,
@@ -202,45 +197,7 @@ def _figures(row: Row) -> str:
     )
 
 
-def loss_in_words(loss: fidelity.Fidelity) -> str:
-    """One line: int8 against float32, and both against the recording."""
-    return (
-        f"{loss.backend}, {loss.settings.model}, {loss.settings.steps} steps, {loss.rollouts} "
-        f"rollouts of {loss.frames}: against fp32 {loss.against_fp32.psnr:.1f} dB, LPIPS "
-        f"{loss.against_fp32.lpips:.3f} (first frame {loss.first_against_fp32.psnr:.1f} dB, "
-        f"{loss.first_against_fp32.lpips:.3f}); against the recording {loss.real.psnr:.2f} dB, "
-        f"{loss.real.lpips:.3f}, where fp32 has {loss.real_fp32.psnr:.2f} dB, "
-        f"{loss.real_fp32.lpips:.3f}"
-    )
-
-
-def this_machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    module = torch.get_device_module(found) if found else None
-    return {
-        "cpu": _cpu(),
-        "threads": THREADS,
-        "accelerator": module.get_device_name() if module else "no accelerator",
-        "versions": versions,
-    }
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def parse(arguments: Sequence[str]) -> Options:
-    """The command line."""
     parser = argparse.ArgumentParser("python -m gamengen.bench", description=__doc__)
     add = parser.add_argument
     add("--model", type=Path, default=newest())
@@ -248,7 +205,12 @@ def parse(arguments: Sequence[str]) -> Options:
     add("--seconds", type=float, default=20, help="of play per row")
     add("--steps", type=int, nargs="+", default=[1, 4])
     add("--backends", nargs="+", choices=NAMES, default=list(NAMES))
-    add("--precision", choices=list(FORMATS), default=usual(), help="of eager and compile")
+    add(
+        "--precision",
+        choices=list(FORMATS),
+        default=default_precision(),
+        help="of eager and compile",
+    )
     add("--rollouts", type=int, default=8, help="to measure int8's loss on; 0: none")
     add("--full-size", action=argparse.BooleanOptionalAction, default=True, help="SD 1.4's size")
     return Options(**vars(parser.parse_args(arguments)))

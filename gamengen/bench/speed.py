@@ -76,6 +76,5 @@ def warm_up(dream: Dream, seconds: float) -> None:
 
 
 def spread(milliseconds: list[float]) -> Spread:
-    """Median and 99th percentile."""
     p50, p99 = np.percentile(milliseconds, [50, 99]).tolist()
     return Spread(p50, p99)

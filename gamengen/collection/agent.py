@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from gamengen.collection.collection import Collection
+from gamengen.collection.games import stacked
 from gamengen.runtime.settings import Settings, Size
 
 Observations = dict[str, np.ndarray]
@@ -144,8 +145,3 @@ def play(
         if collection.steps % (rollout_steps * games.num_envs) == 0 or collection.interrupt.asked:
             collection.close_row()
             collection.pause(games, agent)
-
-
-def stacked(observations: list[Observations]) -> Observations:
-    """One batch of the observations of several games."""
-    return {name: np.stack([each[name] for each in observations]) for name in observations[0]}

@@ -1,23 +1,22 @@
 """Where a collection stands: its games, its agent, its rewards; survives a kill."""
 
 import csv
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
 
-from gamengen.collection.recording import Progress
-from gamengen.data.episodes import Entry, Split
+from gamengen.collection.progress import Progress
 from gamengen.runtime.checksums import require_sound, seal
 from gamengen.runtime.interrupt import Interrupt
+from gamengen.runtime.replacing import replacing
 
 
 class RewardRow(BaseModel, frozen=True, extra="forbid"):
@@ -117,34 +116,34 @@ class Collection:
 
     def save(self, games: VecEnv, agent: PPO | None) -> None:
         """Checkpoint now; older checkpoints go once the new one is whole."""
-        told = games.env_method("checkpoint")
-        for answer in told:
+        progress = games.env_method("checkpoint")
+        for answer in progress:
             if isinstance(answer, OSError):
                 raise answer
-        self.state = State(steps=self.steps, frames=self.frames, rewards=self.rewards, games=told)
-        partial = self.folder / "partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        (partial / "state.json").write_text(self.state.model_dump_json())
-        _, key, position, *_ = np.random.get_state()  # noqa: NPY002
-        np.savez(
-            partial / "random.npz",
-            torch=torch.get_rng_state().numpy(),
-            numpy=np.asarray(key),
-            position=np.asarray(position),
+        self.state = State(
+            steps=self.steps, frames=self.frames, rewards=self.rewards, games=progress
         )
-        if agent is not None:
-            agent.save(partial / "agent.zip")
-        seal(partial)
         number = 1 + (int(self.saved.name.split("-")[1]) if self.saved else 0)
-        older, self.saved = self.saved, self.folder / f"checkpoint-{number}"
-        os.replace(partial, self.saved)
-        if older is not None:
-            shutil.rmtree(older)
+        saved = self.folder / f"checkpoint-{number}"
+        with replacing(saved) as partial:
+            partial.mkdir()
+            (partial / "state.json").write_text(self.state.model_dump_json())
+            _, key, position, *_ = np.random.get_state()  # noqa: NPY002
+            np.savez(
+                partial / "random.npz",
+                torch=torch.get_rng_state().numpy(),
+                numpy=np.asarray(key),
+                position=np.asarray(position),
+            )
+            if agent is not None:
+                agent.save(partial / "agent.zip")
+            seal(partial)
+        if self.saved is not None:
+            shutil.rmtree(self.saved)
+        self.saved = saved
 
 
 def latest(folder: Path) -> Path | None:
-    """The newest whole checkpoint of a folder."""
     found = folder.glob("checkpoint-*")
     return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
 
@@ -155,45 +154,6 @@ def last_state(folder: Path) -> State:
     assert saved is not None, f"{folder}: no checkpoint"
     require_sound(saved, "dvc repro collect")
     return State.model_validate_json((saved / "state.json").read_text())
-
-
-class Shares(BaseModel, frozen=True, extra="forbid"):
-    """How much of the episodes is kept from training."""
-
-    validation: float = Field(gt=0, lt=1)
-    test: float = Field(gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _leave_some(self) -> Self:
-        if self.validation + self.test >= 1:
-            raise ValueError(
-                f"validation {self.validation} + test {self.test} must be less than 1, to leave "
-                "episodes to train on"
-            )
-        return self
-
-    def split(self, key: float) -> Split:
-        """Whose a number in [0, 1) is."""
-        if key < self.test:
-            return "test"
-        return "validation" if key < self.test + self.validation else "train"
-
-
-def split(entries: Sequence[Entry], shares: Shares) -> list[Entry]:
-    """Entries with a split each, by a hash of their seeds: a larger collection keeps it.
-
-    Whatever the hash says, test and validation have an episode that is as long as the median,
-    and one at least is left to train on: there must be three.
-    """
-    keys = {entry.seed: float(np.random.default_rng(entry.seed).random()) for entry in entries}
-    found = {seed: shares.split(key) for seed, key in keys.items()}
-    order = sorted(entries, key=lambda entry: keys[entry.seed])
-    median = float(np.median([entry.length for entry in entries]))
-    first, *others = (entry.seed for entry in order if entry.length >= median)
-    second = next((seed for seed in others if found[seed] != "test"), others[0])
-    last = next(entry.seed for entry in reversed(order) if entry.seed not in (first, second))
-    found |= {first: "test", second: "validation", last: "train"}
-    return [entry.model_copy(update={"split": found[entry.seed]}) for entry in entries]
 
 
 def write_rewards(path: Path, states: Sequence[State]) -> None:

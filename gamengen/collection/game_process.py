@@ -119,7 +119,7 @@ class GameProcess:
 
     def _send(self, request: Request) -> None:
         self.due = time.monotonic() + ANSWER_LIMIT
-        with suppress(OSError):  # it has died: told when its answer is waited for
+        with suppress(OSError):  # it has died: ``answer`` says so
             self.connection.send(request)
 
     def _receive(self) -> Any:
@@ -153,7 +153,6 @@ class GameProcess:
                 death = again
 
     def _count(self, death: Death) -> None:
-        """Raises InputError when it has died too often."""
         now = time.monotonic()
         if len(self.deaths) == RESTARTS and now - self.deaths[0] < WITHIN:
             log.error("game %s: %s", self.name, death.trace or death)
@@ -183,11 +182,10 @@ def _serve(connection: Connection, make: Make, checkpoint: Any) -> None:
     except (EOFError, ConnectionError):
         pass  # nobody listens
     except Exception as error:
-        told = error
-        if not isinstance(error, InputError | OSError):  # what the other side may not know
-            told = RuntimeError(f"{type(error).__name__}: {error}")
+        known = isinstance(error, InputError | OSError)  # to the other side
+        sent = error if known else RuntimeError(f"{type(error).__name__}: {error}")
         with suppress(OSError):
-            connection.send(Failure(told, traceback.format_exc()))
+            connection.send(Failure(sent, traceback.format_exc()))
     finally:
         if game is not None:
             game.close()

@@ -34,10 +34,10 @@ class Games(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         answers = [game.answer() for game in self.games]
         observations, rewards, dones, infos = zip(*answers, strict=True)
-        return _stacked(observations), np.stack(rewards), np.stack(dones), [*infos]
+        return stacked(observations), np.stack(rewards), np.stack(dones), [*infos]
 
     def reset(self) -> dict[str, np.ndarray]:
-        return _stacked([observation for observation, _ in self.env_method("reset")])
+        return stacked([observation for observation, _ in self.env_method("reset")])
 
     def env_method(
         self,
@@ -69,5 +69,6 @@ class Games(VecEnv):
         self.games = []
 
 
-def _stacked(observations: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def stacked(observations: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """One batch of the observations of several games."""
     return {name: np.stack([each[name] for each in observations]) for name in observations[0]}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -12,13 +12,14 @@ from jaxtyping import UInt8
 from pydantic import BaseModel, Field
 
 from gamengen.collection.games import Games
-from gamengen.data.episodes import Entry, Episode, EpisodeWriter
+from gamengen.collection.progress import Policy, Progress, Running
+from gamengen.data.episodes import Episode, EpisodeWriter, Row
+from gamengen.data.index import Entry
 from gamengen.game.doom import Game, averaged
 from gamengen.game.facts import GameFacts
 from gamengen.game.rewards import Area, Weights, area_of, rewards
 from gamengen.runtime.settings import Settings, Size
 
-Policy = Literal["training", "trained", "random"]
 HEIGHT, WIDTH = 120, 160  # of the pictures the agent sees (A.5)
 
 
@@ -30,28 +31,6 @@ class Rules(Settings):
     past_actions: Size
     reward: Weights
     reward_scale: float = Field(gt=0, le=1000)
-
-
-class Running(BaseModel, frozen=True, extra="forbid"):
-    """An episode in progress, told by what brings it back: its seed and its actions."""
-
-    number: int
-    policy: Policy
-    agent_step: int
-    actions: list[int]
-
-
-class Progress(BaseModel, frozen=True, extra="forbid"):
-    """Where a game and its store stand."""
-
-    rows: int = 0
-    entries: list[Entry] = []
-    episode_rewards: list[float] = []  # of each entry
-    frames: int = 0  # recorded, the running episode's included
-    steps: int = 0  # actions taken by an agent in training
-    finishing: bool = False
-    policy: Policy | None = None  # of episodes to come; None: as the game is told when it starts
-    running: Running | None = None
 
 
 class Writer(BaseModel, frozen=True, extra="forbid"):
@@ -74,7 +53,7 @@ class RecordedGame(gymnasium.Env):
 
     Observation: ``frame`` and ``map``, uint8 [3, 120, 160], and ``actions``: which buttons were
     down in each of the last actions, oldest first. The agent's reward is scaled; the recorded
-    one is not. A whole episode goes to the store when it ends. ``writer`` None records nothing.
+    one is not. A whole episode goes to the store when it ends.
     """
 
     def __init__(
@@ -84,7 +63,6 @@ class RecordedGame(gymnasium.Env):
         writer: Writer,
         policy: Policy,
         progress: Progress,
-        record: bool = True,
     ) -> None:
         self.facts, self.rules, self.writer = facts, rules, writer
         self.policy: Policy = progress.policy or policy
@@ -93,8 +71,7 @@ class RecordedGame(gymnasium.Env):
         self.observation_space = spaces.Dict({"frame": picture, "map": picture, "actions": past})
         self.action_space = spaces.Discrete(len(facts.actions))
         self.game = Game(facts, automap=True)
-        path = writer.folder / writer.store
-        self.store = EpisodeWriter(path, facts, progress.rows) if record else None
+        self.store = EpisodeWriter(writer.folder / writer.store, facts, progress.rows)
         self.entries, self.episode_rewards = [*progress.entries], [*progress.episode_rewards]
         self.steps, self.finishing = progress.steps, progress.finishing
         self.finished_frames = sum(entry.length for entry in self.entries)
@@ -119,12 +96,12 @@ class RecordedGame(gymnasium.Env):
         if self.running is None:
             return self.observation(), 0.0, False, False, {"frames": 0, "idle": True}
         action = self._chosen_or_repeated(int(action))
-        before = len(self.actions)
+        before = len(self.rows)
         reward = self._hold(action)
         self.steps += self.policy == "training"
         over, late = self.game.over is not None, self.tics >= self.rules.episode_tics
         info: dict[str, Any] = self._end() if over or late else {}
-        info |= {"frames": len(self.actions) - before, "idle": False}
+        info |= {"frames": len(self.rows) - before, "idle": False}
         return self.observation(), reward * self.rules.reward_scale, over, late and not over, info
 
     def observation(self) -> dict[str, np.ndarray]:
@@ -140,17 +117,16 @@ class RecordedGame(gymnasium.Env):
         self.finishing = True
 
     def checkpoint(self) -> Progress | OSError:
-        """Write what waits, and tell what brings this very state back."""
+        """Write waiting rows; returns what brings this very state back."""
         try:
-            if self.store is not None:
-                self.store.flush()
+            self.store.flush()
         except OSError as error:
             return error
         return Progress(
             rows=self.finished_frames,
             entries=self.entries,
             episode_rewards=self.episode_rewards,
-            frames=self.finished_frames + (len(self.actions) if self.running else 0),
+            frames=self.finished_frames + (len(self.rows) if self.running else 0),
             steps=self.steps,
             finishing=self.finishing,
             policy=self.policy,
@@ -182,10 +158,7 @@ class RecordedGame(gymnasium.Env):
         self.frame = self.game.start(self.writer.episode_seed(running.number))
         self.first = area_of(self.game.variables, self.rules.reward.area_size)
         self.visited: set[Area] = {self.first}
-        self.frames: list[np.ndarray] = []
-        self.actions: list[int] = []
-        self.rewards: list[float] = []
-        self.variables: list[Any] = []
+        self.rows: list[Row] = []
         self.seen["actions"] = np.zeros_like(self.seen["actions"])
         self._look()
 
@@ -199,69 +172,48 @@ class RecordedGame(gymnasium.Env):
     def _hold(self, action: int) -> float:
         """Play one action; returns the reward it earned."""
         rows = self.facts.action_tics // self.facts.tics_per_frame
-        earned = [self._row(action) for _ in range(rows) if self.game.over is None]
+        earned = [self._advance(action) for _ in range(rows) if self.game.over is None]
         self.taken.append(action)
         self._look()
         past, pressed = self.seen["actions"], self.facts.actions[action]
         self.seen["actions"] = np.append(past[len(pressed) :], np.array(pressed, past.dtype))
         return sum(earned)
 
-    def _row(self, action: int) -> float:
+    def _advance(self, action: int) -> float:
         before, frame = self.game.variables, self.frame
         self.frame = self.game.step(action)
         after, weights = self.game.variables, self.rules.reward
         reward = sum(rewards(before, after, self.visited, self.first, weights).values())
         self.visited.add(area_of(after, weights.area_size))
         self.tics += self.facts.tics_per_frame
-        self._keep(frame, action, reward, before)
+        self.rows.append(Row(frame, action, reward, before))
         return reward
-
-    def _keep(self, frame: np.ndarray, action: int, reward: float, variables: Any) -> None:
-        if self.store is not None:
-            self.frames.append(frame)
-        self.actions.append(action)
-        self.rewards.append(reward)
-        self.variables.append(variables)
 
     def _end(self) -> dict[str, Any]:
         """Add the terminal frame and hand the episode to the store."""
         assert self.running is not None
-        self._keep(self.frame, self.facts.no_action, 0.0, self.game.variables)
+        self.rows.append(Row(self.frame, self.facts.no_action, 0.0, self.game.variables))
         running, self.running = self.running, None
-        told: dict[str, Any] = {"episode_reward": sum(self.rewards)}
-        if self.store is not None:
-            try:
-                self._store(running)
-            except OSError as error:
-                return told | {"error": error}
-        self.finished_frames += len(self.actions)
-        self.episode += 1
-        return told
-
-    def _store(self, running: Running) -> None:
-        assert self.store is not None
-        columns = {
-            name: np.array([row[name] for row in self.variables], np.float32)
-            for name in self.facts.variables
-        }
-        episode = Episode(
-            np.stack(self.frames),
-            np.array(self.actions, np.int32),
-            np.array(self.rewards, np.float32),
-            columns,
-        )
+        reward = sum(row.reward for row in self.rows)
+        try:
+            start = self.store.append(Episode.of(self.rows))
+        except OSError as error:
+            return {"episode_reward": reward, "error": error}
         entry = Entry(
             id=f"{Path(self.writer.store).stem}-{running.number:06d}",
             store=self.writer.store,
-            start=self.store.append(episode),
-            length=len(episode),
+            start=start,
+            length=len(self.rows),
             split="train",
             seed=self.writer.episode_seed(running.number),
             policy=running.policy,
             agent_step=running.agent_step,
         )
         self.entries.append(entry)
-        self.episode_rewards.append(float(sum(self.rewards)))
+        self.episode_rewards.append(reward)
+        self.finished_frames += len(self.rows)
+        self.episode += 1
+        return {"episode_reward": reward}
 
     def _look(self) -> None:
         self.seen["frame"] = for_agent(self.frame)
@@ -280,9 +232,8 @@ def start_games(
     writers: Sequence[Writer],
     policy: Policy,
     progress: Sequence[Progress],
-    record: bool = True,
 ) -> Games:
     """Games side by side, each with its process and its store."""
     names = [Path(writer.store).stem for writer in writers]
-    made = [partial(RecordedGame, facts, rules, each, policy, record=record) for each in writers]
+    made = [partial(RecordedGame, facts, rules, each, policy) for each in writers]
     return Games(names, made, progress)

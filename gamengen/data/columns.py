@@ -20,7 +20,7 @@ ZEROS = {"array.write_empty_chunks": True}
 
 
 @contextmanager
-def damage_told(where: Path, remedy: str) -> Iterator[None]:
+def damage_as_input_error(where: Path, remedy: str) -> Iterator[None]:
     """Turn what Zarr makes of a damaged file into an InputError."""
     try:
         yield
@@ -36,7 +36,7 @@ def open_column(store: Path, name: str, remedy: str, **layout: Any) -> Any:
     ``layout`` as in ``zarr.create_array``. Raises InputError when it is damaged, or of another
     layout.
     """
-    with damage_told(store / name, remedy), zarr.config.set(ZEROS):
+    with damage_as_input_error(store / name, remedy), zarr.config.set(ZEROS):
         group = zarr.open_group(store, mode="a")
         if name not in group:
             return group.create_array(name, **layout)
@@ -54,7 +54,7 @@ def open_array(store: Path, name: str) -> Any:
 
 def read_rows(store: Path, name: str, begin: int, end: int | None) -> Any:
     """Rows ``[begin, end)``. Raises InputError when a chunk is not as it was written."""
-    with damage_told(store / name, f"delete {store.parent} and make it again"):
+    with damage_as_input_error(store / name, f"delete {store.parent} and make it again"):
         return open_array(store, name)[begin:end]
 
 
@@ -73,7 +73,7 @@ def written(store: Path, name: str, rows: int, remedy: str) -> int:
 
     Raises InputError when the column is missing or damaged.
     """
-    with damage_told(store / name, remedy):
+    with damage_as_input_error(store / name, remedy):
         column = zarr.open_group(store, mode="r")[name]
         rows = min(rows, column.shape[0])
         per_file, per_chunk = (column.shards or column.chunks)[0], column.chunks[0]

@@ -1,74 +1,41 @@
 """Frames, actions and variables of played games: Zarr in and out, whole episodes only."""
 
-import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Int32, UInt8
-from pydantic import BaseModel, BeforeValidator, ValidationError
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from gamengen.data.columns import damage_told, open_column, read_rows, require_written
+from gamengen.data.columns import damage_as_input_error, open_column, read_rows, require_written
+from gamengen.data.index import Entry, Index, Split, of_split, read_index
+from gamengen.data.positions import Position
 from gamengen.game.engine import History
 from gamengen.game.facts import GameFacts
-from gamengen.runtime import device
-from gamengen.runtime.checksums import SUMS, require_sound
 from gamengen.runtime.errors import InputError
 
-# Settings are chosen on validation; what is reported and played is test.
-Split = Literal["train", "validation", "test"]
 FRAMES_PER_CHUNK = 8
 CHUNKS_PER_SHARD = 64
 ROWS_PER_SHARD = FRAMES_PER_CHUNK * CHUNKS_PER_SHARD
 NUMBERS_PER_CHUNK = 16384  # of actions, rewards and variables: few files, small rewrites
 
 
-class Entry(BaseModel, frozen=True, extra="forbid"):
-    """One episode's rows: ``[start, start + length)`` of a store."""
+class Row(NamedTuple):
+    """A frame, the action taken at it, the reward it earned, the variables at the frame."""
 
-    id: str
-    store: str  # folder beside the index
-    start: int
-    length: int  # frames, the terminal one included
-    # Before there was validation, "heldout" was what is test now: by the same hash.
-    split: Annotated[Split, BeforeValidator(lambda told: "test" if told == "heldout" else told)]
-    seed: int
-    policy: Literal["training", "trained", "random"]
-    agent_step: int  # the agent's training steps when the episode began
-
-
-class Index(BaseModel, frozen=True, extra="forbid"):
-    """The content of ``index.json``."""
-
-    game: GameFacts
-    entries: list[Entry]
-
-    @property
-    def columns(self) -> list[str]:
-        """The arrays that every store has."""
-        return ["frames", "actions", "rewards", *(f"variables/{n}" for n in self.game.variables)]
-
-    @property
-    def rows(self) -> dict[str, int]:
-        """How many rows of each store belong to an episode."""
-        ends: dict[str, int] = {}
-        for entry in self.entries:
-            ends[entry.store] = max(ends.get(entry.store, 0), entry.start + entry.length)
-        return ends
+    frame: UInt8[np.ndarray, "h w 3"]
+    action: int
+    reward: float  # over the ``tics_per_frame`` tics that follow
+    variables: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Episode:
-    """One played game, frame by frame.
+    """One played game, a column for each part of its rows.
 
-    Row i holds the frame seen before action i, that action, the reward it earned over
-    ``tics_per_frame`` tics and the variables at the time of the frame. The last row is the
-    terminal frame, with the action "NOTHING" and no reward.
+    The last row is the terminal frame, with the action "NOTHING" and no reward.
     """
 
     frames: UInt8[np.ndarray, "n h w 3"]
@@ -76,27 +43,19 @@ class Episode:
     rewards: Float32[np.ndarray, " n"]
     variables: Mapping[str, Float32[np.ndarray, " n"]]
 
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "Episode":
+        """The episode of these rows, in their order."""
+        frames, actions, rewards, variables = zip(*rows, strict=True)
+        return cls(
+            np.stack(frames),
+            np.array(actions, np.int32),
+            np.array(rewards, np.float32),
+            {n: np.array([row[n] for row in variables], np.float32) for n in variables[0]},
+        )
+
     def __len__(self) -> int:
         return len(self.actions)
-
-
-def of_split(
-    entries: Sequence[Entry], split: Split, folder: Path, longer_than: int = 0
-) -> list[Entry]:
-    """The entries of a split with more than so many frames.
-
-    Raises InputError where there are none, as in a recording from before there was validation.
-    """
-    found = [e for e in entries if e.split == split and e.length > longer_than]
-    if not found:
-        counted = Counter(entry.split for entry in entries)
-        there = ", ".join(f"{counted[name]} of {name}" for name in sorted(counted))
-        raise InputError(
-            f"{folder}/index.json: no episode of more than {longer_than} frames in split "
-            f"{split!r} (episodes: {there}); where the split is not there the recording is older "
-            "than it: collect again with: dvc repro; else raise collect.frames"
-        )
-    return found
 
 
 class EpisodeWriter:
@@ -127,7 +86,9 @@ class EpisodeWriter:
                 else Crc32cCodec(),
             )
             require_written(path, name, rows, remedy)
-            with damage_told(path / name, remedy):  # appending reads the chunk of the last row
+            with damage_as_input_error(
+                path / name, remedy
+            ):  # appending reads the chunk of the last row
                 _ = self.columns[name][max(0, rows - 1) : rows]
             self.columns[name].resize((rows, *shape))
 
@@ -209,9 +170,9 @@ class Episodes:
         """A game variable at each frame, e.g. HEALTH."""
         return self._rows(entry, f"variables/{name}")
 
-    def batch(self, rows: Sequence[tuple[Entry, int]]) -> UInt8[np.ndarray, "b h w 3"]:
+    def batch(self, positions: Sequence[Position]) -> UInt8[np.ndarray, "b h w 3"]:
         """Single frames from anywhere."""
-        return np.concatenate([self.frames(entry, i, i + 1) for entry, i in rows])
+        return np.concatenate([self.frames(entry, i, i + 1) for entry, i in positions])
 
     def _rows(self, entry: Entry, name: str, begin: int = 0, end: int | None = None) -> Any:
         end = entry.length if end is None else end
@@ -229,77 +190,3 @@ def recorded_history(episodes: Episodes, entry: Entry, frame: int, length: int) 
         actions=episodes.actions(entry)[:frame],
         frames=episodes.frames(entry, begin, frame + 1),
     )
-
-
-class Frames:
-    """Every frame of a split, to draw single ones from."""
-
-    def __init__(self, episodes: Episodes, split: Split) -> None:
-        self.entries = episodes.of(split)
-        self.ends = np.cumsum([entry.length for entry in self.entries])
-
-    def __len__(self) -> int:
-        return int(self.ends[-1])
-
-    def locate(self, index: int) -> tuple[Entry, int]:
-        """The episode of a frame, and its place there."""
-        which = int(np.searchsorted(self.ends, index, side="right"))
-        return self.entries[which], index - (int(self.ends[which - 1]) if which else 0)
-
-    def draw(self, size: int, seed: int, step: int, rank: int) -> list[tuple[Entry, int]]:
-        """Uniformly drawn frames: a pure function of (seed, step, rank)."""
-        random = device.generator(seed, step, rank)
-        indices = torch.randint(len(self), (size,), generator=random).tolist()
-        return [self.locate(index) for index in indices]
-
-
-IndexKind = TypeVar("IndexKind", bound=Index)
-
-
-def read_index(folder: Path, kind: type[IndexKind], remedy: str) -> IndexKind:
-    """The ``index.json`` of a folder, checked against the files beside it.
-
-    Raises InputError when it is missing or damaged, a file is missing or truncated, or a row was
-    never written, each with the command that makes it again.
-    """
-    path = folder / "index.json"
-    if not path.is_file():
-        raise InputError(f"{path}: missing; make it with: {remedy}")
-    require_sound(folder, remedy)
-    try:
-        told = json.loads(path.read_bytes())
-        index = kind.model_validate(told["index"])
-        files: dict[str, int] = told["files"]
-    except (ValidationError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: damaged ({error}); make it again with: {remedy}") from None
-    for name, size in files.items():
-        file = folder / name
-        found = file.stat().st_size if file.is_file() else 0
-        if found != size:
-            raise InputError(
-                f"{file}: truncated: {found} bytes, {path.name} says {size}; "
-                f"make it again with: {remedy}"
-            )
-    _require_whole(folder, index, f"make it again with: {remedy}")
-    return index
-
-
-def write_index(folder: Path, index: Index) -> None:
-    """Write ``index.json``, last of all: a folder without one is unfinished.
-
-    Raises InputError when a row of an episode was never written.
-    """
-    _require_whole(folder, index, "start again")
-    files = {
-        str(file.relative_to(folder)): file.stat().st_size
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name not in ("index.json", SUMS)
-    }
-    told = {"index": json.loads(index.model_dump_json()), "files": files}
-    (folder / "index.json").write_text(json.dumps(told, indent=1) + "\n")
-
-
-def _require_whole(folder: Path, index: Index, remedy: str) -> None:
-    for store, rows in index.rows.items():
-        for name in index.columns:
-            require_written(folder / store, name, rows, remedy)

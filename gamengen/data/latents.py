@@ -14,8 +14,9 @@ from zarr.codecs import Crc32cCodec
 
 from gamengen.data.columns import open_column, read_rows, written
 from gamengen.data.encoding import Facts
-from gamengen.data.episodes import Entry, Index, Split, of_split, read_index
-from gamengen.runtime import device
+from gamengen.data.episodes import Episodes
+from gamengen.data.index import Entry, Index, Split, of_split, read_index
+from gamengen.data.positions import Position, Positions
 from gamengen.runtime.errors import InputError
 
 ROWS_PER_CHUNK = 64
@@ -108,6 +109,19 @@ class Latents:
             raise IndexError(f"rows [{begin}, {end}) of episode {entry.id} of {entry.length}")
 
 
+def require_same_games(episodes: Episodes, latents: Latents) -> None:
+    """Raise InputError unless the latents are those of the episodes."""
+    seen = [(e.id, e.length, e.split) for e in episodes.entries]
+    encoded = [(e.id, e.length, e.split) for e in latents.entries]
+    if sorted(seen) != sorted(encoded) or episodes.game != latents.game:
+        only = sorted({e[0] for e in seen} ^ {e[0] for e in encoded})[:3]
+        detail = f"e.g. {only}" if only else "lengths, splits or the game's facts differ"
+        raise InputError(
+            f"{latents.folder}: {len(encoded)} episodes, {episodes.folder} has {len(seen)} "
+            f"({detail}); encode again with: dvc repro encode"
+        )
+
+
 def change_std(folder: Path, entries: Iterable[Entry], pairs: int = 1024) -> float:
     """Root mean square of the change from frame to frame, over training pairs spread evenly.
 
@@ -135,7 +149,6 @@ def read_chunk(store: Path, chunk: int) -> Float16[np.ndarray, "n c h w"]:
 
 @cache
 def read_actions(store: Path) -> Int32[np.ndarray, " n"]:
-    """All actions of a store."""
     actions: np.ndarray = read_rows(store, "actions", 0, None)
     actions.flags.writeable = False
     return actions
@@ -172,28 +185,20 @@ class Windows:
     def __init__(self, latents: Latents, split: Split, context_frames: int, targets: int) -> None:
         self.latents, self.context_frames, self.targets = latents, context_frames, targets
         self.entries = latents.of(split, longer_than=targets)
-        self.ends = np.cumsum([entry.length - targets for entry in self.entries])
+        self.first_targets = Positions(self.entries, first=1, left_out=targets - 1)
 
     def __len__(self) -> int:
-        return int(self.ends[-1])
+        return len(self.first_targets)
 
-    def locate(self, index: int) -> tuple[Entry, int]:
-        """The episode of a window, and its first target's frame in it."""
-        which = int(np.searchsorted(self.ends, index, side="right"))
-        before = int(self.ends[which - 1]) if which else 0
-        return self.entries[which], index - before + 1
-
-    def read(self, places: Iterable[tuple[Entry, int]]) -> Window:
+    def read(self, first_targets: Iterable[Position]) -> Window:
         """Windows whose first targets are the given frames."""
-        parts = [self._one(entry, frame) for entry, frame in places]
+        parts = [self._one(entry, frame) for entry, frame in first_targets]
         frames, actions = (torch.stack(column) for column in zip(*parts, strict=True))
         return Window(frames, actions)
 
     def draw(self, size: int, seed: int, step: int, rank: int) -> Window:
         """A batch of uniformly drawn windows: a pure function of (seed, step, rank)."""
-        random = device.generator(seed, step, rank)
-        indices = torch.randint(len(self), (size,), generator=random).tolist()
-        return self.read(self.locate(index) for index in indices)
+        return self.read(self.first_targets.draw(size, seed, step, rank))
 
     def _one(self, entry: Entry, frame: int) -> tuple[Tensor, Tensor]:
         begin, end = max(0, frame - self.context_frames), frame + self.targets

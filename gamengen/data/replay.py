@@ -1,19 +1,19 @@
 """Recorded episodes without their pictures: seeds and actions, which ViZDoom plays again."""
 
 import hashlib
-import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from gamengen.data.episodes import Entry, Episode, Episodes, EpisodeWriter, Index, write_index
+from gamengen.data.episodes import Episode, Episodes, EpisodeWriter, Row
+from gamengen.data.index import Entry, Index, write_index
 from gamengen.game.doom import Game
 from gamengen.game.facts import GameFacts
 from gamengen.runtime.checksums import seal
 from gamengen.runtime.errors import InputError
+from gamengen.runtime.replacing import replacing
 
 CACHE = Path(".cache")
 
@@ -30,7 +30,7 @@ class Replays(BaseModel, frozen=True, extra="forbid"):
 
     game: GameFacts
     episodes: list[Replay]
-    sha256: str | None = None  # of all the rest; files from before it was written have none
+    sha256: str | None = None  # of all the rest
 
     @property
     def digest(self) -> str:
@@ -61,7 +61,7 @@ def read_replays(path: Path) -> Replays:
         raise InputError(f"{path}: missing; make it with: make repro") from None
     except ValidationError as error:
         raise InputError(f"{path}: damaged: {error}") from None
-    if replays.sha256 not in (None, replays.digest):
+    if replays.sha256 != replays.digest:
         raise InputError(f"{path}: damaged: its sha256 is not that of what it holds")
     return replays
 
@@ -76,13 +76,10 @@ def play_again(path: Path, cache: Path = CACHE) -> Path:
     try:
         Episodes(folder)
     except InputError:
-        shutil.rmtree(folder, ignore_errors=True)
-        partial = folder.with_name(f".partial-{folder.name}")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        write_index(partial, Index(game=replays.game, entries=[*_record(replays, partial)]))
-        seal(partial)
-        partial.rename(folder)
+        with replacing(folder) as partial:
+            partial.mkdir()
+            write_index(partial, Index(game=replays.game, entries=[*_record(replays, partial)]))
+            seal(partial)
     return folder
 
 
@@ -105,14 +102,8 @@ def _record(replays: Replays, folder: Path) -> Iterator[Entry]:
 
 def _played(game: Game, replay: Replay) -> Episode:
     """The episode's frames and variables; rewards are not known and stay 0."""
-    frames, variables = [game.start(replay.entry.seed)], [game.variables]
+    frame, rows = game.start(replay.entry.seed), []
     for action in replay.actions:
-        frames.append(game.step(action))
-        variables.append(game.variables)
-    names = game.facts.variables
-    return Episode(
-        frames=np.stack(frames),
-        actions=np.array([*replay.actions, game.facts.no_action], np.int32),
-        rewards=np.zeros(len(frames), np.float32),
-        variables={name: np.array([row[name] for row in variables], np.float32) for name in names},
-    )
+        rows.append(Row(frame, action, 0.0, game.variables))
+        frame = game.step(action)
+    return Episode.of([*rows, Row(frame, game.facts.no_action, 0.0, game.variables)])

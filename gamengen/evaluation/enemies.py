@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from gamengen.data.episodes import Entry, Episodes
+from gamengen.data.episodes import Episodes
+from gamengen.data.index import Entry
 from gamengen.game.doom import Box, Game
 from gamengen.runtime.errors import InputError
 

@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from gamengen.data.episodes import Entry, Episodes, Split
-from gamengen.data.latents import Latents, Window, Windows
+from gamengen.data.episodes import Episodes
+from gamengen.data.index import Entry, Split
+from gamengen.data.latents import Latents, Window, Windows, require_same_games
 from gamengen.model.autoencoder import Autoencoder, to_float, to_uint8
 from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
@@ -88,19 +89,6 @@ class Heldout:
                     f"of denoiser, student and decoder is broken ({self.latents.folder} is not)"
                 )
         return to_uint8(pictures)
-
-
-def require_same_games(episodes: Episodes, latents: Latents) -> None:
-    """Raise InputError unless the latents are those of the episodes."""
-    seen = [(e.id, e.length, e.split) for e in episodes.entries]
-    encoded = [(e.id, e.length, e.split) for e in latents.entries]
-    if sorted(seen) != sorted(encoded) or episodes.game != latents.game:
-        only = sorted({e[0] for e in seen} ^ {e[0] for e in encoded})[:3]
-        detail = f"e.g. {only}" if only else "lengths, splits or the game's facts differ"
-        raise InputError(
-            f"{latents.folder}: {len(encoded)} episodes, {episodes.folder} has {len(seen)} "
-            f"({detail}); encode again with: dvc repro encode"
-        )
 
 
 def sample_targets(entries: Sequence[Entry], size: int, seed: int) -> list[Place]:

@@ -3,8 +3,8 @@
 import os
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
-from itertools import combinations, product
+from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -16,29 +16,10 @@ from gamengen.game.facts import GameFacts
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.watchdog import Watchdog
 
-NOTHING = "NOTHING"
 # ViZDoom counts deaths on through all episodes, the others from each one's start.
 COUNTERS = [
     *("DEATHCOUNT", "HITS_TAKEN", "DAMAGE_TAKEN"),
     *("HITCOUNT", "KILLCOUNT", "ITEMCOUNT", "SECRETCOUNT"),
-]
-VARIABLES = [
-    *("HEALTH", "ARMOR", "DEAD", *COUNTERS),
-    # The four kinds of ammunition, each by the slot of a weapon that fires it.
-    *("AMMO2", "AMMO3", "AMMO5", "AMMO6"),
-    *("SELECTED_WEAPON", "SELECTED_WEAPON_AMMO", *(f"WEAPON{slot}" for slot in range(1, 8))),
-    *("POSITION_X", "POSITION_Y", "POSITION_Z", "ANGLE"),
-]
-# At most one button of each group is down at a time: together they undo one another.
-EXCLUSIVE = [
-    {"TURN_LEFT", "TURN_RIGHT", "TURN180"},
-    {"MOVE_LEFT", "MOVE_RIGHT"},
-    {"MOVE_FORWARD", "MOVE_BACKWARD"},
-    {"MOVE_UP", "MOVE_DOWN"},
-    {"LOOK_UP", "LOOK_DOWN"},
-    {"JUMP", "CROUCH"},
-    {"SELECT_NEXT_ITEM", "SELECT_PREV_ITEM"},
-    {f"SELECT_WEAPON{slot}" for slot in range(10)} | {"SELECT_NEXT_WEAPON", "SELECT_PREV_WEAPON"},
 ]
 Resolution = Literal["160x120", "320x240"]
 Supersampling = Literal[1, 2, 4]
@@ -90,51 +71,9 @@ def own_files(scenario: str) -> list[Path]:
     return [path for path in game_files(scenario) if not path.resolve().is_relative_to(package)]
 
 
-def game_facts(
-    scenario: str,
-    resolution: Resolution,
-    supersampling: Supersampling,
-    max_buttons: int,
-    tics_per_frame: int,
-    action_tics: int,
-) -> GameFacts:
-    """What a scenario offers, without starting it.
-
-    Raises InputError when the scenario does not exist or has only analog buttons.
-    """
-    game = _configured(scenario)
-    offered = [button.name for button in game.get_available_buttons()]
-    # A delta button is an analog axis (a mouse): its value is a number, not up or down.
-    buttons = [name for name in offered if not name.endswith("_DELTA")]
-    if not buttons:
-        raise InputError(
-            f"params.yaml: collect.scenario: {scenario!r}: offers only analog buttons "
-            f"({', '.join(offered)}); give its .cfg buttons such as TURN_LEFT"
-        )
-    pressed = button_combinations(buttons, max_buttons)
-    width, height = (int(side) for side in resolution.split("x"))
-    return GameFacts(
-        scenario=scenario,
-        buttons=buttons,
-        actions=[[int(name in down) for name in buttons] for down in pressed],
-        action_names=["+".join(down) or NOTHING for down in pressed],
-        tics_per_frame=tics_per_frame,
-        action_tics=action_tics,
-        height=height,
-        width=width,
-        supersampling=supersampling,
-        variables=VARIABLES,
-    )
-
-
-def button_combinations(buttons: Sequence[str], most: int) -> list[tuple[str, ...]]:
-    """Every set of at most ``most`` buttons with no contradictory pair; the empty one first."""
-    return [
-        down
-        for size in range(min(most, len(buttons)) + 1)
-        for down in combinations(buttons, size)
-        if all(len(group.intersection(down)) <= 1 for group in EXCLUSIVE)
-    ]
+def buttons_of(scenario: str) -> list[str]:
+    """The names of a scenario's buttons. Raises InputError when it does not exist."""
+    return [button.name for button in _configured(scenario).get_available_buttons()]
 
 
 class Game:
@@ -154,7 +93,7 @@ class Game:
         patience: float = PATIENCE,
     ) -> None:
         """Raises InputError when ViZDoom cannot start the scenario, e.g. for want of a WAD."""
-        self.facts, self.has_automap = facts, automap
+        self.facts = facts
         self.over: Over | None = None
         self.variables: Mapping[str, float] = {}
         self.game = _configured(facts.scenario)
@@ -240,7 +179,7 @@ class Game:
         return averaged(last, self.facts.supersampling)
 
     def _find_screen(self) -> int | None:
-        """Where the engine draws, told by looking for the frame that it has just drawn."""
+        """The offset in shared memory at which the engine draws: where its last frame is found."""
         memory, frame = self.memory.tobytes(), self.screen.tobytes()
         found = memory.find(frame)
         return found if found >= 0 and memory.find(frame, found + 1) < 0 else None

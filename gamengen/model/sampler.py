@@ -1,45 +1,18 @@
 """The next frame, and frames after it: DDIM with guidance on past frames."""
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from gamengen.model import diffusion
-from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling
+from gamengen.model.denoiser import Denoiser
+from gamengen.model.diffusion import Sampling
 
-
-class Velocity(Protocol):
-    """What is sampled: a Denoiser, or anything that is called as one and computes the same."""
-
-    @property
-    def schedule(self) -> NoiseSchedule:
-        """The noise schedule it was trained with."""
-
-    @property
-    def augmentation(self) -> Augmentation:
-        """How its context was noised in training."""
-
-    @property
-    def residual_std(self) -> float | None:
-        """Deviation of the residual that is diffused; None: latents themselves are."""
-
-    @property
-    def dropped(self) -> int:
-        """Class of a context that was dropped."""
-
-    def __call__(
-        self,
-        x_t: Float[Tensor, "b c h w"],
-        t: Int64[Tensor, " b"],
-        context: Float[Tensor, "b l c h w"],
-        actions: Int64[Tensor, "b l"],
-        level_class: Int64[Tensor, " b"],
-        /,
-    ) -> Float[Tensor, "b c h w"]:
-        """The velocity at ``x_t``."""
+# Called as a Denoiser is, and computes the same: ``(x_t, t, context, actions, level_class)`` to
+# the velocity at ``x_t``.
+Velocity = Callable[..., Float[Tensor, "b c h w"]]
 
 
 class Past:
@@ -76,8 +49,12 @@ class Sampler:
     at the first timestep of that schedule.
     """
 
-    def __init__(self, denoiser: Velocity, sampling: Sampling) -> None:
+    def __init__(
+        self, denoiser: Denoiser, sampling: Sampling, velocity: Velocity | None = None
+    ) -> None:
+        """``velocity`` is the denoiser as it runs on a back end, unless it runs itself."""
         self.denoiser, self.sampling = denoiser, sampling
+        self.velocity = velocity or denoiser
         self.timesteps = denoiser.schedule.sampling_timesteps(sampling.steps)
         alpha_bars = denoiser.schedule.alpha_bars()
         self.alpha_bars = [float(alpha_bars[t]) for t in self.timesteps] + [1.0]
@@ -103,8 +80,9 @@ class Sampler:
             self.timesteps, self.alpha_bars[:-1], self.alpha_bars[1:], strict=True
         ):
             alpha_bar = torch.full((len(x_t),), now, device=x_t.device)
+            guidance, dropped = self.sampling.guidance, self.denoiser.dropped
             v = guided_velocity(
-                self.denoiser, x_t, t, context, actions, level_class, self.sampling.guidance
+                self.velocity, x_t, t, context, actions, level_class, guidance, dropped
             )
             x0 = diffusion.x0_from(v, x_t, alpha_bar)
             eps = diffusion.eps_from(v, x_t, alpha_bar)
@@ -157,24 +135,26 @@ class Sampler:
 
 
 def guided_velocity(
-    denoiser: Velocity,
+    velocity: Velocity,
     x_t: Float[Tensor, "b c h w"],
     t: int | Int64[Tensor, " b"],
     context: Float[Tensor, "b l c h w"],
     actions: Int64[Tensor, "b l"],
     level_class: Int64[Tensor, " b"],
     guidance: float,
+    dropped: int,
 ) -> Float[Tensor, "b c h w"]:
     """Classifier-free guidance on past frames only (§3.2.2): both branches in one batch.
 
+    ``dropped`` is the class of a context that was dropped;
     ``v = v_without + guidance * (v_with - v_without)``; at weight 1 there is one branch.
     """
     batch = len(x_t)
     time = torch.full((batch,), t, device=x_t.device) if isinstance(t, int) else t
     if guidance == 1.0:
-        return denoiser(x_t, time, context, actions, level_class)
-    without = torch.full_like(level_class, denoiser.dropped)
-    both = denoiser(
+        return velocity(x_t, time, context, actions, level_class)
+    without = torch.full_like(level_class, dropped)
+    both = velocity(
         torch.cat([x_t, x_t]),
         torch.cat([time, time]),
         torch.cat([context, torch.zeros_like(context)]),

@@ -175,6 +175,5 @@ class SelfAttention(nn.Module):
 
 
 def zero(layer: nn.Module) -> None:
-    """Set all parameters of a layer to zero."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)

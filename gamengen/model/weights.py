@@ -11,7 +11,6 @@ from gamengen.runtime.errors import InputError
 
 Role = Literal["student", "teacher"]
 OWN, SHIPPED = Path("data"), Path("data/pretrained")
-REPLAYS, REPLAY_FRAMES = 8, 400  # test episodes that ship, and how much of each
 
 
 def newest() -> Path:
@@ -33,7 +32,6 @@ class Weights:
         return self.student is not self.teacher
 
     def denoiser(self, role: Role) -> Denoiser:
-        """The denoiser that plays a role."""
         return self.student if role == "student" else self.teacher
 
 

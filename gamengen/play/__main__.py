@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvicorn
 
-from gamengen.backends.backend import NAMES, open_backend, usual
+from gamengen.backends.backend import NAMES, default_backend, open_backend
 from gamengen.model.weights import newest
 from gamengen.play import blind, source
 from gamengen.play.blind import Answers
@@ -32,7 +32,7 @@ def options() -> argparse.Namespace:
         default=newest(),
         help="folder to play: data, which make repro fills, or data/pretrained (%(default)s)",
     )
-    parser.add_argument("--backend", choices=NAMES, default=usual(), help="(%(default)s)")
+    parser.add_argument("--backend", choices=NAMES, default=default_backend(), help="(%(default)s)")
     parser.add_argument("--answers", type=Path, default=blind.FILE, help="(%(default)s)")
     parser.add_argument("--sessions", type=int, default=4, help="players at once (%(default)s)")
     parser.add_argument("--open", action=argparse.BooleanOptionalAction, default=True)

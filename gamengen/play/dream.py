@@ -111,7 +111,8 @@ class Dream:
     @settings.setter
     def settings(self, settings: Settings) -> None:
         settings.require_fit(self.weights.denoiser(settings.model))
-        self._sampler = Sampler(self.velocities[settings.model], settings.sampling)
+        denoiser, velocity = self.weights.denoiser(settings.model), self.velocities[settings.model]
+        self._sampler = Sampler(denoiser, settings.sampling, velocity)
         self._settings = settings
 
     @property
@@ -129,7 +130,7 @@ class Dream:
             )
             nothing = torch.tensor([self.facts.no_action]).to(where)
             for guidance in (1.0, 2.0) if net.augmentation.context_dropout else (1.0,):
-                sampler = Sampler(velocity, Sampling(1, guidance))
+                sampler = Sampler(net, Sampling(1, guidance), velocity)
                 for _ in range(CALLS_TO_RECORD):
                     self.picture(sampler.step(past, nothing, torch.Generator()))
                     device.sync()

@@ -4,7 +4,7 @@ import argparse
 from contextlib import closing
 from pathlib import Path
 
-from gamengen.backends.backend import open_backend, usual
+from gamengen.backends.backend import default_backend, open_backend
 from gamengen.model.weights import newest
 from gamengen.play import source
 from gamengen.play.clip import encode
@@ -25,7 +25,7 @@ SCRIPT = [
 
 def main(file: Path, data: Path) -> None:
     """Play the script from a test episode's start; the real game is on the left."""
-    played = source.load(data, open_backend(usual(), latents=data.resolve() / "latents"))
+    played = source.load(data, open_backend(default_backend(), latents=data.resolve() / "latents"))
     moments = []
     with closing(Match(played.new_dream(), played.new_real)) as match:
         match.start(played.history(*played.starts()[START]), beside=True)

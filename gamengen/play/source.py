@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gamengen.backends.backend import Backend
-from gamengen.data.episodes import Entry, Episodes, recorded_history
+from gamengen.data.episodes import Episodes, recorded_history
+from gamengen.data.index import Entry
 from gamengen.data.replay import load_episodes
 from gamengen.game.engine import Engine, History
 from gamengen.game.facts import GameFacts

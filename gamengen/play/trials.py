@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from gamengen.data.episodes import Entry
+from gamengen.data.index import Entry
 from gamengen.game.engine import Frame
 from gamengen.play import protocol
 from gamengen.play.blind import Answers, Record, verdicts

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -16,13 +16,14 @@ from gamengen.runtime import device
 from gamengen.runtime.checksums import seal
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.lock import hold
+from gamengen.runtime.replacing import partial_path, replacing
 
 KEY = 16  # characters of a resume folder's key
 KEPT: dict[Path, int] = {}  # locks of this process and their descriptors
 
 
 def identity(path: Path) -> str:
-    """What a file or folder holds, told from names, sizes and modification times."""
+    """Sha256 of the names, sizes and modification times of a file, or of a folder's files."""
     digest = hashlib.sha256()
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     for file in files:
@@ -56,14 +57,14 @@ def resume_folder(params: BaseModel, inputs: Sequence[Path], out: Path) -> Path:
     """
     if device.is_first():
         keep(out)
-    told = {
+    key = {
         "processes": device.processes(),
         "params": json.loads(params.model_dump_json()),
         "inputs": [identity(path) for path in inputs],
         "code": code_identity(),
     }
-    key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:KEY]
-    return out.parent / ".resume" / f"{out.name}-{key}"
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:KEY]
+    return out.parent / ".resume" / f"{out.name}-{digest}"
 
 
 def keep(out: Path) -> None:
@@ -86,18 +87,16 @@ def whole(out: Path, accelerator: Accelerator) -> Iterator[Path]:
     All processes enter and leave together; the first one seals and renames, and then drops the
     checkpoints that led there.
     """
-    partial = out.parent / f".partial-{out.name}"
-    if accelerator.is_main_process:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    device.wait(accelerator)
-    yield partial
-    device.wait(accelerator)
-    if accelerator.is_main_process:
-        seal(partial)
-        if out.exists():
-            shutil.rmtree(out)
-        partial.rename(out)
+    first = accelerator.is_main_process
+    with replacing(out) if first else nullcontext(partial_path(out)) as partial:
+        if first:
+            partial.mkdir()
+        device.wait(accelerator)
+        yield partial
+        device.wait(accelerator)
+        if first:
+            seal(partial)
+    if first:
         for folder in (out.parent / ".resume").glob(f"{out.name}-{'?' * KEY}"):
             shutil.rmtree(folder, ignore_errors=True)
         if lock_of(out) in KEPT:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +15,7 @@ from torch.optim import Optimizer
 
 from gamengen.runtime.checksums import require_sound
 from gamengen.runtime.errors import InputError
+from gamengen.runtime.replacing import replacing
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 Part = nn.Module | Optimizer | dict[str, Tensor]
@@ -31,10 +31,8 @@ def save(path: Path, step: int, parts: Mapping[str, Part], notes: str = "") -> N
     require_finite(state, f"{path}, step {step}")
     scalars = {name: value for name, value in _flat(parts) if not isinstance(value, Tensor)}
     metadata = {"step": str(step), "scalars": json.dumps(scalars), "notes": notes}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".partial")
-    save_file(state, beside, metadata | {"sha256": _digest(state, metadata)})
-    os.replace(beside, path)
+    with replacing(path) as partial:
+        save_file(state, partial, metadata | {"sha256": _digest(state, metadata)})
 
 
 def load(path: Path, parts: Mapping[str, Part]) -> tuple[int, str]:
@@ -71,9 +69,8 @@ def save_model(model: ModelMixin, folder: Path) -> None:
     state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
     require_finite(state, str(folder))
     model.save_config(folder)
-    path = folder / WEIGHTS
-    save_file(state, path.with_suffix(".partial"), {"format": "pt"})
-    path.with_suffix(".partial").replace(path)
+    with replacing(folder / WEIGHTS) as partial:
+        save_file(state, partial, {"format": "pt"})
 
 
 def load_model(kind: type[Model], folder: Path, stage: str) -> Model:
@@ -86,13 +83,13 @@ def load_model(kind: type[Model], folder: Path, stage: str) -> Model:
             raise InputError(f"{folder / name}: missing; make it with: dvc repro {stage}")
     require_sound(folder, f"dvc repro {stage}")
     try:
-        model, told = kind.from_pretrained(
+        model, info = kind.from_pretrained(
             folder, low_cpu_mem_usage=False, output_loading_info=True, use_safetensors=True
         )
     except Exception as error:  # a damaged config leads anywhere
         raise InputError(f"{folder}: not a {kind.__name__}: {error}") from error
     # diffusers would begin with random numbers where the file has none.
-    if wrong := [name for names in told.values() for name in names]:
+    if wrong := [name for names in info.values() for name in names]:
         raise InputError(f"{folder / WEIGHTS}: of another network than config.json: {wrong[:3]}")
     require_finite(model.state_dict(), str(folder / WEIGHTS))
     return model
@@ -121,9 +118,8 @@ def require_finite(state: Mapping[str, Tensor], where: str) -> None:
         )
 
 
-def _digest(state: Mapping[str, Tensor], told: Mapping[str, str]) -> str:
-    """Sha256 of everything that a checkpoint holds."""
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+def _digest(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(state):
         value = state[name]
         digest.update(f"{name} {value.dtype} {[*value.shape]}".encode())

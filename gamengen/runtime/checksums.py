@@ -1,11 +1,11 @@
 """Whether files are as they were made: SHA256SUMS, as ``sha256sum --check`` reads it."""
 
 import hashlib
-import os
 import re
 from pathlib import Path
 
 from gamengen.runtime.errors import InputError
+from gamengen.runtime.replacing import replacing
 
 SUMS = "SHA256SUMS"
 LINE = re.compile(r"([0-9a-f]{64})  (.+)")
@@ -13,14 +13,13 @@ LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 def seal(folder: Path) -> None:
     """List the files of a finished folder; Zarr's chunks (in ``c``) end with sums of their own."""
-    told = [
-        f"{_sum(file)}  {file.relative_to(folder)}\n"
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name != SUMS and "c" not in file.relative_to(folder).parts
-    ]
-    beside = folder / f".partial-{SUMS}"
-    beside.write_text("".join(told))
-    os.replace(beside, folder / SUMS)
+    with replacing(folder / SUMS) as partial:
+        lines = [
+            f"{_sum(file)}  {file.relative_to(folder)}\n"
+            for file in sorted(folder.rglob("*"))
+            if file.is_file() and file.name != SUMS and "c" not in file.relative_to(folder).parts
+        ]
+        partial.write_text("".join(lines))
 
 
 def require_sound(folder: Path, remedy: str) -> None:

@@ -34,10 +34,10 @@ class Watchdog:
         """End the process now, if it is still there, and watch no more."""
         self.off.set()
         # Found anew rather than remembered: its number may be another process's by now.
-        for told in Path("/proc").glob("[0-9]*/cmdline"):
+        for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):  # another that has just ended
-                if self.argument.encode() in told.read_bytes().split(b"\0"):
-                    os.kill(int(told.parent.name), signal.SIGKILL)
+                if self.argument.encode() in cmdline.read_bytes().split(b"\0"):
+                    os.kill(int(cmdline.parent.name), signal.SIGKILL)
 
     def _watch(self) -> None:
         while not self.off.wait(min(1.0, self.limit / 4)):

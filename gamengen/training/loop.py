@@ -1,47 +1,22 @@
-"""Where a training stands: its checkpoint, its losses, the time it has left."""
+"""Where a training stands: its checkpoint, its losses, when it logs, saves and stops."""
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
 from accelerate import Accelerator
-from pydantic import Field, NonNegativeInt, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
-from transformers import Adafactor
 
 from gamengen.runtime import checkpoint, device
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.interrupt import Interrupt
-from gamengen.runtime.settings import Settings
 from gamengen.training.losses import Losses
-
-
-class Schedule(Settings):
-    """How long a training runs, and how often it tells and saves."""
-
-    steps: PositiveInt
-    log_every: PositiveInt
-    checkpoint_every: PositiveInt
-
-
-class LearningRate(Settings):
-    """Linear warm-up, constant, then linear decay to zero; ``decay_from: 1.0`` never decays."""
-
-    peak: float = Field(gt=0, le=0.1)
-    warmup_steps: NonNegativeInt
-    decay_from: float = Field(ge=0, le=1)  # share of the training
-
-    def at(self, step: int, steps: int) -> float:
-        """The learning rate of a step."""
-        warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
-        left = (1 - step / steps) / (1 - self.decay_from) if self.decay_from < 1 else 1.0
-        return self.peak * warm * min(1.0, left)
+from gamengen.training.schedule import Schedule
 
 
 class Training:
@@ -175,31 +150,6 @@ class Training:
             writer.writerows(self.rows)
 
 
-class Ema:
-    """Exponential moving average of a module's parameters, in float32.
-
-    The decay rises as (1 + n) / (10 + n) towards its limit, so that a short training is not
-    averaged with its initialisation.
-    """
-
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.shadow = {k: p.detach().float().clone() for k, p in module.named_parameters()}
-
-    @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
-        """Move towards the module's parameters after ``step`` earlier updates."""
-        weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        for name, parameter in module.named_parameters():
-            self.shadow[name].lerp_(parameter.detach().float(), weight)
-
-    @torch.no_grad()
-    def copy_to(self, module: nn.Module) -> None:
-        """Replace the module's parameters by their average."""
-        for name, parameter in module.named_parameters():
-            parameter.copy_(self.shadow[name])
-
-
 def share(batch_size: int, processes: int, stage: str) -> int:
     """Rows of the batch in each process. Raises InputError when it does not divide."""
     if batch_size % processes:
@@ -208,36 +158,3 @@ def share(batch_size: int, processes: int, stage: str) -> int:
             f"processes, {processes}"
         )
     return batch_size // processes
-
-
-def microbatches(size: int, most: int) -> Iterator[slice]:
-    """Slices of at most ``most`` rows that cover a batch."""
-    for begin in range(0, size, most):
-        yield slice(begin, min(begin + most, size))
-
-
-class OptimizerParams(Settings):
-    """AdamW, or the paper's Adafactor (§4.2) without relative steps; no weight decay."""
-
-    name: Literal["adamw", "adafactor"]
-    learning_rate: LearningRate
-    clip: float = Field(gt=0)  # largest norm of the gradient
-
-    def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimizer; neither kind synchronises with the host in a step."""
-        if self.name == "adamw":
-            return torch.optim.AdamW(
-                parameters,
-                lr=self.learning_rate.peak,
-                betas=(0.9, 0.99),
-                weight_decay=0.0,
-                fused=not device.on_xla(),
-            )
-        return Adafactor(
-            parameters, lr=self.learning_rate.peak, relative_step=False, scale_parameter=False
-        )
-
-    def set_rate(self, optimizer: torch.optim.Optimizer, step: int, steps: int) -> None:
-        """Give every group the learning rate of this step."""
-        for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate.at(step, steps)

@@ -30,7 +30,7 @@ class Losses:
         table = torch.stack([torch.stack(column) for column in self.columns.values()])
         table = device.average(table, accelerator)
         for step, values in enumerate(table.T.tolist(), self.start + 1):
-            told = zip(self.columns, values, strict=True)
-            if wrong := [f"{name} is {value}" for name, value in told if not isfinite(value)]:
+            row = zip(self.columns, values, strict=True)
+            if wrong := [f"{name} is {value}" for name, value in row if not isfinite(value)]:
                 raise InputError(f"step {step}: {', '.join(wrong)}")
         return dict(zip(self.columns, table.mean(1).tolist(), strict=True))

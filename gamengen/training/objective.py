@@ -69,7 +69,6 @@ def to(batch: Tensors, where: torch.device) -> Tensors:
 
 
 def rows(batch: Tensors, which: slice) -> Tensors:
-    """Some rows of a batch."""
     return type(batch)(**{f.name: getattr(batch, f.name)[which] for f in fields(batch)})
 
 

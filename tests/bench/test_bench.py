@@ -77,7 +77,7 @@ def test_a_slow_machine_skips_what_would_be_slower(
 ) -> None:
     monkeypatch.setattr(bench, "TOO_SLOW", 0)
     told = bench.parse(["--seconds", "0.01", "--backends", "eager", "compile", "--steps", "1"])
-    rows = list(bench._rows("tiny", playable.weights, playable.history, told))
+    rows = list(bench.measure("tiny", playable.weights, playable.history, told))
     assert [row.speed is None for row in rows] == [False, True]
     assert rows[1].note.startswith("not tried: eager takes")
 

@@ -8,10 +8,13 @@ from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from gamengen.collection.agent import AgentSettings, new_agent
-from gamengen.collection.collection import Shares, split
-from gamengen.collection.recording import Progress, RecordedGame, Rules, Writer, for_agent
-from gamengen.data.episodes import Entry, Episodes, Index, Split, write_index
-from gamengen.game.doom import game_facts
+from gamengen.collection.progress import Progress
+from gamengen.collection.recording import RecordedGame, Rules, Writer, for_agent
+from gamengen.data.episodes import Episodes
+from gamengen.data.index import Entry, Index, Split, write_index
+from gamengen.data.splits import Shares, split
+from gamengen.game.scenario import game_facts
+from tests.artifacts import make_entry
 from tests.tiny import tiny_params
 
 COLLECT = tiny_params({})["collect"]
@@ -188,11 +191,7 @@ def test_the_network_is_the_papers(make: Make):
 
 
 def entries(lengths: list[int]) -> list[Entry]:
-    common = {"store": "s", "start": 0, "split": "train", "policy": "random", "agent_step": 0}
-    return [
-        Entry(id=str(seed), length=length, seed=seed, **common)
-        for seed, length in enumerate(lengths)
-    ]
+    return [make_entry(0, length, seed) for seed, length in enumerate(lengths)]
 
 
 SHARES = Shares(validation=0.1, test=0.2)

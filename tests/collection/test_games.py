@@ -12,9 +12,11 @@ import pytest
 
 from gamengen.collection import game_process
 from gamengen.collection.games import Games
-from gamengen.collection.recording import Progress, Rules, Writer, start_games
-from gamengen.data.episodes import Episodes, Index, write_index
-from gamengen.game.doom import game_facts
+from gamengen.collection.progress import Progress
+from gamengen.collection.recording import Rules, Writer, start_games
+from gamengen.data.episodes import Episodes
+from gamengen.data.index import Index, write_index
+from gamengen.game.scenario import game_facts
 from gamengen.runtime.errors import InputError
 from tests.tiny import tiny_params
 

@@ -4,30 +4,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gamengen.data.episodes import ROWS_PER_SHARD, Episodes, EpisodeWriter, Index, write_index
-from gamengen.data.episodes import Entry as StoreEntry
+from gamengen.data.episodes import ROWS_PER_SHARD, Episodes, EpisodeWriter
+from gamengen.data.index import Index, write_index
 from gamengen.runtime.errors import InputError
-from tests.artifacts import game_facts, make_episodes, play
-
-
-def entry(start: int, length: int, number: int = 0) -> StoreEntry:
-    return StoreEntry(
-        id=str(number),
-        store="one.zarr",
-        start=start,
-        length=length,
-        split="train",
-        seed=number,
-        policy="random",
-        agent_step=0,
-    )
+from tests.artifacts import game_facts, make_entry, make_episodes, play
 
 
 def write(folder: Path, lengths: list[int]) -> None:
     folder.mkdir()
     writer = EpisodeWriter(folder / "one.zarr", game_facts())
     entries = [
-        entry(writer.append(play(length, 32, 48, number)), length, number)
+        make_entry(writer.append(play(length, 32, 48, number)), length, number)
         for number, length in enumerate(lengths)
     ]
     writer.flush()
@@ -58,7 +45,7 @@ def test_a_writer_goes_on_after_what_its_checkpoint_knows(tmp_path: Path):
     start = writer.append(play(25, 32, 48, 2))
     writer.flush()
     assert start == 20
-    entries = [entry(0, 20), entry(20, 25, 1)]
+    entries = [make_entry(0, 20), make_entry(20, 25, 1)]
     write_index(tmp_path, Index(game=game, entries=entries))
     episodes = Episodes(tmp_path)
     np.testing.assert_array_equal(episodes.frames(entries[0]), play(20, 32, 48, 0).frames)
@@ -110,10 +97,9 @@ def test_no_episodes_is_told(tmp_path: Path):
         Episodes(tmp_path / "episodes")
 
 
-def test_a_recording_of_before_there_was_validation_loads_and_lacks_it(tmp_path: Path) -> None:
+def test_a_recording_without_validation_loads_and_lacks_it(tmp_path: Path) -> None:
     path = make_episodes(tmp_path / "episodes") / "index.json"
-    text = path.read_text().replace('"validation"', '"train"').replace('"test"', '"heldout"')
-    path.write_text(text)
+    path.write_text(path.read_text().replace('"validation"', '"train"'))
     episodes = Episodes(path.parent)
     assert [entry.split for entry in episodes.entries] == ["train"] * 3 + ["test"] * 2
     assert episodes.of("test") == episodes.entries[3:]

@@ -17,7 +17,7 @@ def test_windows_cover_every_frame_but_the_first_and_never_cross_an_episode(
     latents: Latents,
 ) -> None:
     windows = Windows(latents, "train", 3, targets=1)
-    places = [windows.locate(i) for i in range(len(windows))]
+    places = [windows.first_targets.locate(i) for i in range(len(windows))]
     train = latents.of("train")
     expected = [(entry.id, frame) for entry in train for frame in range(1, entry.length)]
     assert [(entry.id, frame) for entry, frame in places] == expected
@@ -50,7 +50,7 @@ def test_several_targets_end_with_the_episode(latents: Latents) -> None:
     windows = Windows(latents, "train", 3, targets=4)
     entry = latents.of("train")[0]
     assert len(windows) == sum(e.length - 4 for e in latents.of("train"))
-    assert windows.locate(entry.length - 5) == (entry, entry.length - 4)
+    assert windows.first_targets.locate(entry.length - 5) == (entry, entry.length - 4)
     window = windows.read([(entry, entry.length - 4), (entry, 1)])
     rows = torch.from_numpy(latents.latents(entry, 0, entry.length)).float()
     torch.testing.assert_close(window.frames[0], rows[-7:])

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from gamengen.data.columns import written
 from gamengen.data.encoding import read_facts
-from gamengen.data.episodes import Entry, Episode, Episodes, EpisodeWriter, Index, write_index
+from gamengen.data.episodes import Episode, Episodes, EpisodeWriter
+from gamengen.data.index import Index, write_index
 from gamengen.data.latents import LatentIndex, Latents, LatentWriter
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import load_denoiser
@@ -20,24 +21,19 @@ from gamengen.runtime import artifact, device
 from gamengen.runtime.checkpoint import WEIGHTS, save_model
 from gamengen.runtime.errors import InputError
 from stages import encode, evaluate
-from tests.artifacts import awake, game_facts, make_all, make_autoencoder, make_denoiser, play
+from tests.artifacts import (
+    awake,
+    game_facts,
+    make_all,
+    make_autoencoder,
+    make_denoiser,
+    make_entry,
+    play,
+)
 from tests.evaluation.test_evaluate import settings
 from tests.tiny import params
 
 LENGTH, SHAPE = 40, (32, 48, 3)
-
-
-def entry(length: int) -> Entry:
-    return Entry(
-        id="0",
-        store="one.zarr",
-        start=0,
-        length=length,
-        split="train",
-        seed=0,
-        policy="random",
-        agent_step=0,
-    )
 
 
 def black(length: int) -> Episode:
@@ -101,7 +97,7 @@ def test_zeros_are_written_like_anything_else(tmp_path: Path) -> None:
     writer = EpisodeWriter(tmp_path / "one.zarr", game_facts())
     writer.append(black(LENGTH))
     writer.flush()
-    write_index(tmp_path, Index(game=game_facts(), entries=[entry(LENGTH)]))
+    write_index(tmp_path, Index(game=game_facts(), entries=[make_entry(0, LENGTH)]))
     episodes = Episodes(tmp_path)
     assert not episodes.frames(episodes.entries[0]).any()
 
@@ -113,7 +109,7 @@ def test_episodes_are_not_published_with_rows_that_were_never_written(
     writer = EpisodeWriter(tmp_path / "one.zarr", game_facts())
     writer.append(play(LENGTH, 32, 48, 0))
     writer.flush()
-    index = Index(game=game_facts(), entries=[entry(LENGTH)])
+    index = Index(game=game_facts(), entries=[make_entry(0, LENGTH)])
     shutil.rmtree(tmp_path / "one.zarr" / column / "c")
     with pytest.raises(InputError, match=rf"{column}: holds 0 rows, there must be {LENGTH}"):
         write_index(tmp_path, index)
@@ -130,7 +126,9 @@ def test_latents_are_neither_published_nor_read_with_a_hole(made: Path, tmp_path
     for first in (0, 128, 192):
         writer.write(first, rows, np.zeros(64, np.int32))
     assert writer.written == 64
-    index = LatentIndex(game=game_facts(), autoencoder=facts, entries=[entry(256)], change_std=1.0)
+    index = LatentIndex(
+        game=game_facts(), autoencoder=facts, entries=[make_entry(0, 256)], change_std=1.0
+    )
     with pytest.raises(InputError, match="latents: holds 64 rows, there must be 256"):
         write_index(tmp_path, index)
     writer.write(64, rows, np.zeros(64, np.int32))

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torchmetrics.image import PeakSignalNoiseRatio
 
-from gamengen.data.episodes import Entry, Episodes
+from gamengen.data.episodes import Episodes
+from gamengen.data.index import Entry
 from gamengen.data.latents import Latents
 from gamengen.evaluation import action_following, autoregressive, shards, summary, teacher_forced
 from gamengen.evaluation.enemies import Sightings

@@ -8,17 +8,9 @@ import numpy as np
 import psutil
 import pytest
 
-from gamengen.game.doom import (
-    EXCLUSIVE,
-    NOTHING,
-    Game,
-    button_combinations,
-    config_path,
-    game_facts,
-    game_files,
-    own_files,
-)
+from gamengen.game.doom import Game, config_path, game_files, own_files
 from gamengen.game.real_game import RealGame
+from gamengen.game.scenario import EXCLUSIVE, NOTHING, button_combinations, game_facts
 from gamengen.runtime.errors import InputError
 from tests.artifacts import own_game
 

@@ -1,7 +1,7 @@
 import pytest
 
-from gamengen.game.doom import VARIABLES
 from gamengen.game.rewards import Weights, area_of, rewards
+from gamengen.game.scenario import VARIABLES
 from tests.tiny import tiny_params
 
 # The paper's A.5, as committed.

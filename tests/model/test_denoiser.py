@@ -6,16 +6,10 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from gamengen.data.latents import Latents
-from gamengen.model.denoiser import (
-    Denoiser,
-    drop_context,
-    from_stable_diffusion,
-    load_denoiser,
-    require_match,
-    warm_start,
-)
+from gamengen.model.denoiser import Denoiser, drop_context, load_denoiser, require_match
 from gamengen.model.diffusion import Sampling
 from gamengen.model.sampler import Sampler, guided_velocity
+from gamengen.model.warm_start import from_stable_diffusion, warm_start
 from gamengen.runtime.errors import InputError
 from stages import decoder, distill, train
 from tests import tiny
@@ -135,7 +129,9 @@ def test_guidance_is_linear_and_weight_one_is_none(made: Path) -> None:
 
     def velocity(guidance: float) -> torch.Tensor:
         with torch.no_grad():
-            return guided_velocity(denoiser, guidance=guidance, t=50, **inputs)
+            return guided_velocity(
+                denoiser, guidance=guidance, dropped=denoiser.dropped, t=50, **inputs
+            )
 
     without = torch.full((2,), denoiser.dropped)
     with torch.no_grad():

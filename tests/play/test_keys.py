@@ -2,8 +2,8 @@
 
 import pytest
 
-from gamengen.game.doom import button_combinations
 from gamengen.game.facts import GameFacts
+from gamengen.game.scenario import button_combinations
 from gamengen.play.keys import action_of, key_map
 from tests.artifacts import game_facts
 

@@ -1,0 +1,48 @@
+"""Which episodes are trained on, chosen by and reported on."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+from pydantic import BaseModel, Field, model_validator
+
+from gamengen.data.index import Entry, Split
+
+
+class Shares(BaseModel, frozen=True, extra="forbid"):
+    """How much of the episodes is kept from training."""
+
+    validation: float = Field(gt=0, lt=1)
+    test: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _leave_some(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation {self.validation} + test {self.test} must be less than 1, to leave "
+                "episodes to train on"
+            )
+        return self
+
+    def split(self, key: float) -> Split:
+        """The split of an episode with this key, a number in [0, 1)."""
+        if key < self.test:
+            return "test"
+        return "validation" if key < self.test + self.validation else "train"
+
+
+def split(entries: Sequence[Entry], shares: Shares) -> list[Entry]:
+    """Entries with a split each, by a hash of their seeds: a larger collection keeps it.
+
+    Whatever the hash says, test and validation have an episode that is as long as the median,
+    and one at least is left to train on: there must be three.
+    """
+    keys = {entry.seed: float(np.random.default_rng(entry.seed).random()) for entry in entries}
+    found = {seed: shares.split(key) for seed, key in keys.items()}
+    order = sorted(entries, key=lambda entry: keys[entry.seed])
+    median = float(np.median([entry.length for entry in entries]))
+    first, *others = (entry.seed for entry in order if entry.length >= median)
+    second = next((seed for seed in others if found[seed] != "test"), others[0])
+    last = next(entry.seed for entry in reversed(order) if entry.seed not in (first, second))
+    found |= {first: "test", second: "validation", last: "train"}
+    return [entry.model_copy(update={"split": found[entry.seed]}) for entry in entries]
