@@ -35,7 +35,7 @@ def reproduce(stage: str, tell: Callable[[str, bool], None]) -> None:
     command = [*DVC, "repro", "--single-item", stage]
     process = subprocess.Popen(
         command,
-        env=_environment(),
+        env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -60,11 +60,11 @@ def reproduce(stage: str, tell: Callable[[str, bool], None]) -> None:
 def compared(what: str) -> str:
     """Markdown table of ``params`` or ``metrics`` in the last commit and now."""
     command = [*DVC, what, "diff", "--md", *(["--all"] if what == "metrics" else [])]
-    table = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=True)
+    table = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     return table.stdout.strip() or f"The {what} are those of the last commit."
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """This process's, in which a stage finds the programs installed beside this Python."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return os.environ | {"PATH": path}
