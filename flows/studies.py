@@ -105,7 +105,7 @@ def read_study(name: str, path: Path = STUDIES) -> Study:
 
 
 def right_params(where: str, overrides: Sequence[str]) -> Any:
-    """params.yaml with the overrides. Raises InputError naming every key that is wrong with them."""
+    """params.yaml with overrides. Raises InputError naming every key that is wrong with them."""
     try:
         params = overridden(overrides)
         if problems := problems_of(params, stage_names()):
