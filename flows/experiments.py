@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from gamengen.runtime.errors import InputError
 from gamengen.runtime.stage import PARAMS, PIPELINE, read_yaml
 
 METRICS = "metrics.json"
+Experiment = Mapping[str, Any]  # as ``dvc exp show --json`` tells of it
 BASELINE = re.compile(r"^refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/")
 
 
@@ -65,10 +66,12 @@ def require_known_to_git(paths: Sequence[str]) -> None:
         raise InputError(f"{', '.join(unknown)}: unknown to git; an experiment lacks it: git add")
 
 
-def existing(runs: Sequence[Run], paths: Sequence[str]) -> dict[str, Result]:
-    """The finished experiments, of any commit, that had a run's parameters and the code of now."""
+def existing(
+    runs: Sequence[Run], told: Sequence[Experiment], paths: Sequence[str]
+) -> dict[str, Result]:
+    """The finished experiments that had a run's parameters and the files of now."""
     results: dict[str, Result] = {}
-    for experiment in experiments():
+    for experiment in told:
         result, params = finished(experiment)
         if result is None:
             continue
@@ -78,13 +81,13 @@ def existing(runs: Sequence[Run], paths: Sequence[str]) -> dict[str, Result]:
     return results
 
 
-def run_all(runs: Sequence[Run]) -> dict[str, Result]:
+def run_all(runs: Sequence[Run], taken: set[str]) -> dict[str, Result]:
     """Queue the runs, and run what is queued, one after another, in copies of the project.
 
-    The workspace stays as it is. A run that fails does not stop the others. On an interrupt the
-    one that runs is told to stop, and the others leave the queue.
+    ``taken`` are the names of other experiments. The workspace stays as it is, and a run that
+    fails does not stop the others. On an interrupt the run in progress is told to stop, and the
+    others leave the queue.
     """
-    taken = {experiment["name"] for experiment in experiments()}
     names = {run.name: free_name(run.name, taken) for run in runs}
     try:
         for run in runs:
@@ -116,7 +119,7 @@ def follow() -> None:
         process.kill()
 
 
-def outcome(name: str, told: Mapping[str, Any]) -> Result:
+def outcome(name: str, told: Mapping[str, Experiment]) -> Result:
     """The metrics of an experiment, or the reason in the log of one that failed."""
     if name not in told:
         return Result(name, "", {}, "DVC knows nothing of it")
@@ -137,17 +140,17 @@ def reason_in(log: Path) -> str:
     return lines[-1] if lines else f"{log} is empty"
 
 
-def experiments() -> Iterator[dict[str, Any]]:
+def experiments() -> list[Experiment]:
     """All that ``dvc exp show`` knows, of every commit that experiments started from."""
     refs = printed(["git", "for-each-ref", "--format=%(refname)", "refs/exps"]).splitlines()
     starts = {"".join(found.groups()) for ref in refs if (found := BASELINE.match(ref))}
     starts.add(printed(["git", "rev-parse", "HEAD"]).strip())
     revs = [word for start in sorted(starts) for word in ("--rev", start)]
-    for commit in json.loads(printed([*DVC, "exp", "show", "--json", "--hide-workspace", *revs])):
-        yield from commit["experiments"] or []
+    shown = json.loads(printed([*DVC, "exp", "show", "--json", "--hide-workspace", *revs]))
+    return [experiment for commit in shown for experiment in commit["experiments"] or []]
 
 
-def finished(experiment: Mapping[str, Any]) -> tuple[Result | None, Any]:
+def finished(experiment: Experiment) -> tuple[Result | None, Any]:
     """The result of an experiment and its parameters; None where there are no metrics."""
     revision = experiment["revs"][0]
     data = revision["data"] or {}

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from flows.check import problems_of, stage_names
-from flows.experiments import METRICS, Run, experiments, finished, overridden
+from flows.experiments import METRICS, Experiment, Run, finished, overridden
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.settings import Settings
 from gamengen.runtime.stage import read_yaml
@@ -115,12 +115,14 @@ def right_params(where: str, overrides: Sequence[str]) -> Any:
     return params
 
 
-def require_measured(name: str, study: Study, runs: Mapping[str, list[Run]]) -> None:
+def require_measured(
+    name: str, study: Study, runs: Mapping[str, list[Run]], told: Sequence[Experiment]
+) -> None:
     """Raise InputError where a column reads what no evaluation so far has written.
 
     Models are measured alike: what there is of one there is of all that a run evaluates.
     """
-    known = {MODEL.sub("{of}", key) for key in numbers_known()}
+    known = {MODEL.sub("{of}", key) for key in numbers_known(told)}
     for row in study.rows:
         for column in study.columns:
             path = column.read.format(of=row.of)
@@ -137,12 +139,12 @@ def require_measured(name: str, study: Study, runs: Mapping[str, list[Run]]) -> 
                 )
 
 
-def numbers_known() -> Iterator[str]:
+def numbers_known(told: Sequence[Experiment]) -> Iterator[str]:
     """Paths of all numbers that an evaluation here, or of the weights that ship, has written."""
     for path in (Path(METRICS), SHIPPED):
         if path.is_file():
             yield from flat(json.loads(path.read_text()))
-    for experiment in experiments():
+    for experiment in told:
         result, _ = finished(experiment)
         if result:
             yield from flat(result.metrics)

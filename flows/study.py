@@ -6,7 +6,7 @@ Its rows are runs of the pipeline under other parameters, or other numbers of on
 import sys
 from pathlib import Path
 
-from flows.experiments import existing, require_known_to_git, run_all, watched
+from flows.experiments import existing, experiments, require_known_to_git, run_all, watched
 from flows.lock import held
 from flows.studies import STUDIES, read_study, require_measured
 from flows.study_page import write
@@ -22,15 +22,15 @@ def answer(name: str) -> Path:
     study = read_study(name)
     with held(f"study {name}"):
         of_row = study.runs(name)
-        require_measured(name, study, of_row)
-        code = watched()
+        told, code = experiments(), watched()
+        require_measured(name, study, of_row, told)
         require_known_to_git(code)
         runs = list({run.name: run for some in of_row.values() for run in some}.values())
-        results = existing(runs, code)
+        results = existing(runs, told, code)
         missing = [run for run in runs if run.name not in results]
         print(f"{name}: {len(runs)} runs, {len(missing)} of them to do", flush=True)
         if missing:
-            results |= run_all(missing)
+            results |= run_all(missing, {experiment["name"] for experiment in told})
         found = {row: [results[run.name] for run in some] for row, some in of_row.items()}
         return write(name, study, found)
 
