@@ -13,7 +13,7 @@ from typing import Any
 from dvc.exceptions import InvalidArgumentError
 from dvc.utils.hydra import apply_overrides
 
-from flows.graph import DVC, environment
+from flows.graph import DVC, environment, run_dvc
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.stage import PARAMS, PIPELINE, read_yaml
 
@@ -82,62 +82,40 @@ def existing(
 
 
 def run_all(runs: Sequence[Run], taken: set[str]) -> dict[str, Result]:
-    """Queue the runs, and run what is queued, one after another, in copies of the project.
+    """Run one after another, each in a copy of the project; the workspace stays as it is.
 
-    ``taken`` are the names of other experiments. The workspace stays as it is, and a run that
-    fails does not stop the others. On an interrupt the run in progress is told to stop, and the
-    others leave the queue.
+    ``taken`` are the names of other experiments. A run that fails does not stop the others, an
+    interrupt does.
     """
     names = {run.name: free_name(run.name, taken) for run in runs}
+    failed = {run.name: failure(run, names[run.name]) for run in runs}
+    told = {experiment["name"]: finished(experiment)[0] for experiment in experiments()}
+    results = {}
+    for run in runs:
+        nothing = failed[run.name] or f"dvc exp show has no metrics of {names[run.name]}"
+        results[run.name] = told.get(names[run.name]) or Result(names[run.name], "", {}, nothing)
+    return results
+
+
+def failure(run: Run, name: str) -> str:
+    """Run an experiment, with what it prints; why it failed, in the stage's words where it has any.
+
+    Nothing where it did not.
+    """
+    said = ["dvc said nothing"]
+
+    def tell(line: str, is_progress: bool) -> None:
+        print(line, end="\r" if is_progress else "\n", flush=True)
+        if line.lower().startswith("error: "):
+            said.append(line)
+
+    options = [word for override in run.overrides for word in ("-S", override)]
     try:
-        for run in runs:
-            options = [word for override in run.overrides for word in ("-S", override)]
-            printed([*DVC, "exp", "run", "--queue", "--name", names[run.name], *options])
-        follow()
-    except BaseException:
-        for verb in ("kill", "remove"):
-            for name in names.values():
-                command = [*DVC, "queue", verb, name]
-                subprocess.run(command, env=environment(), capture_output=True, check=False)
-        raise
-    told = {experiment["name"]: experiment for experiment in experiments()}
-    return {run.name: outcome(names[run.name], told) for run in runs}
-
-
-def follow() -> None:
-    """``dvc exp run --run-all``, with what it prints."""
-    # Not in the terminal's group: DVC would say "still executing" and leave the run behind.
-    process = subprocess.Popen(
-        [*DVC, "exp", "run", "--run-all"],
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        process.wait()
-    finally:
-        process.kill()
-
-
-def outcome(name: str, told: Mapping[str, Experiment]) -> Result:
-    """The metrics of an experiment, or the reason in the log of one that failed."""
-    if name not in told:
-        return Result(name, "", {}, "DVC knows nothing of it")
-    result, _ = finished(told[name])
-    if result is not None:
-        return result
-    local = (told[name].get("executor") or {}).get("local") or {}
-    log = Path(local.get("log") or "")
-    return Result(name, "", {}, reason_in(log) if log.is_file() else "no log")
-
-
-def reason_in(log: Path) -> str:
-    """The last ``error:`` of a log: the stage's own where it has one, else DVC's."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    for begins in ("error: ", "ERROR: "):
-        if found := [line.removeprefix(begins) for line in lines if line.startswith(begins)]:
-            return found[-1]
-    return lines[-1] if lines else f"{log} is empty"
+        run_dvc(["exp", "run", "--temp", "--name", name, *options], tell)
+    except subprocess.CalledProcessError:
+        by_stage = [line for line in said if line.startswith("error: ")]
+        return (by_stage or said)[-1].partition(": ")[2] or said[-1]
+    return ""
 
 
 def experiments() -> list[Experiment]:

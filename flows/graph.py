@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -28,11 +28,19 @@ def upstream_of() -> dict[str, list[str]]:
 def reproduce(stage: str, tell: Callable[[str, bool], None]) -> None:
     """Bring one stage up to date, as ``dvc repro --single-item`` does; unchanged, it is skipped.
 
-    ``tell`` gets every line that is printed, and whether it is a progress bar's. On an interrupt
-    the stage is told to stop too, and waited for: it saves a checkpoint first.
     Raises subprocess.CalledProcessError when the stage fails.
     """
-    command = [*DVC, "repro", "--single-item", stage]
+    run_dvc(["repro", "--single-item", stage], tell)
+
+
+def run_dvc(arguments: Sequence[str], tell: Callable[[str, bool], None]) -> None:
+    """A command of DVC that runs stages.
+
+    ``tell`` gets every line that is printed, and whether it is a progress bar's. On an interrupt
+    the stage is told to stop too, and waited for: it saves a checkpoint first.
+    Raises subprocess.CalledProcessError when the command fails.
+    """
+    command = [*DVC, *arguments]
     process = subprocess.Popen(
         command,
         env=environment(),
