@@ -136,7 +136,7 @@ def chance(study: Study, runs: int) -> str:
     """What the intervals allow for."""
     frames = "Intervals are 95 %, with episodes as the units; rows are measured on the same frames"
     if runs == 1:
-        return f"{frames}, of one run, so the difference of two is known better than they say."
+        return f"{frames}, of one run, so a difference is usually known better than they say."
     if study.seeds:
         (key, seeds), *_ = study.seeds.items()
         return f"{frames}; they allow for the spread over {len(seeds)} values of `{key}` too."
