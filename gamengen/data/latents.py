@@ -179,7 +179,7 @@ class Windows:
     ) -> None:
         self.latents, self.context_frames, self.targets = latents, context_frames, targets
         found = latents.of(split, longer_than=targets)
-        self.entries = [found[int(n / share)] for n in range(max(1, int(len(found) * share)))]
+        self.entries = [found[int(n / share)] for n in range(max(1, round(len(found) * share)))]
         self.ends = np.cumsum([entry.length - targets for entry in self.entries])
 
     def __len__(self) -> int:
