@@ -1,6 +1,6 @@
 # Needs python3 (3.11 or 3.12) and git, nothing else: everything is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help sync params repro flow report play blind bench bundle test quick check clean
+.PHONY: help sync params repro flow study report play blind bench bundle test quick check clean
 .DELETE_ON_ERROR:
 
 UV := uv==0.13.9
@@ -16,6 +16,7 @@ export DO_NOT_TRACK := 1
 help:
 	@echo 'make repro   run the whole pipeline; what is up to date is skipped'
 	@echo 'make flow    the same under Prefect'
+	@echo 'make study   NAME=context: a table of the paper at this scale; studies.yaml has them all'
 	@echo 'make report  where the last evaluation is shown'
 	@echo 'make play    a page on which you play the model that make repro made'
 	@echo 'make blind   what blind tests on that page have shown'
@@ -50,6 +51,10 @@ repro: $(CHECKED)
 
 flow: $(CHECKED)
 	python -m flows.pipeline
+
+# Runs that exist are not run again; the page is in docs/studies.
+study: $(CHECKED)
+	@python -m flows.study $(NAME)
 
 report: $(SYNCED)
 	@test -f report/index.html || { echo 'error: no report yet: make repro' >&2; exit 2; }

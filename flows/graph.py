@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -28,14 +28,22 @@ def upstream_of() -> dict[str, list[str]]:
 def reproduce(stage: str, tell: Callable[[str, bool], None]) -> None:
     """Bring one stage up to date, as ``dvc repro --single-item`` does; unchanged, it is skipped.
 
-    ``tell`` gets every line that is printed, and whether it is a progress bar's. On an interrupt
-    the stage is told to stop too, and waited for: it saves a checkpoint first.
     Raises subprocess.CalledProcessError when the stage fails.
     """
-    command = [*DVC, "repro", "--single-item", stage]
+    run_dvc(["repro", "--single-item", stage], tell)
+
+
+def run_dvc(arguments: Sequence[str], tell: Callable[[str, bool], None]) -> None:
+    """A command of DVC that runs stages.
+
+    ``tell`` gets every line that is printed, and whether it is a progress bar's. On an interrupt
+    the stage is told to stop too, and waited for: it saves a checkpoint first.
+    Raises subprocess.CalledProcessError when the command fails.
+    """
+    command = [*DVC, *arguments]
     process = subprocess.Popen(
         command,
-        env=_environment(),
+        env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -60,11 +68,11 @@ def reproduce(stage: str, tell: Callable[[str, bool], None]) -> None:
 def compared(what: str) -> str:
     """Markdown table of ``params`` or ``metrics`` in the last commit and now."""
     command = [*DVC, what, "diff", "--md", *(["--all"] if what == "metrics" else [])]
-    table = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=True)
+    table = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     return table.stdout.strip() or f"The {what} are those of the last commit."
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """This process's, in which a stage finds the programs installed beside this Python."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return os.environ | {"PATH": path}

@@ -59,6 +59,7 @@ class Params(StageParams, strict=False):  # or sampling, a dataclass, were no ma
     """The denoiser and how it is trained."""
 
     context_frames: Annotated[Size, Field(le=1024)]
+    data_share: float = Field(gt=0, le=1, strict=True)  # of the episodes, spread evenly
     unet: UNet
     residual: bool  # diffuse the change since the last frame; the paper: the latent itself
     noise: NoiseSchedule
@@ -127,7 +128,8 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     precision = device.resolve(params.precision, accelerator.device)
     accelerator.print(f"precision: {precision}")
     ema = Ema(denoiser, params.ema_decay)
-    windows = Windows(latents, "train", params.context_frames, params.objective.targets)
+    run_of = params.context_frames, params.objective.targets
+    windows = Windows(latents, "train", *run_of, params.data_share)
     rank = accelerator.process_index
     size = share(params.batch_size, accelerator.num_processes, "train")
 

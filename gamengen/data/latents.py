@@ -179,12 +179,20 @@ class Windows:
     """Runs of ``targets`` frames of a split, each with the ``context_frames`` that led to it.
 
     A run may begin at any frame but the first of its episode: what is missing before an episode's
-    start is its first frame, standing still.
+    start is its first frame, standing still. Of the episodes, ``share`` are taken, spread evenly.
     """
 
-    def __init__(self, latents: Latents, split: Split, context_frames: int, targets: int) -> None:
+    def __init__(
+        self,
+        latents: Latents,
+        split: Split,
+        context_frames: int,
+        targets: int,
+        share: float = 1.0,
+    ) -> None:
         self.latents, self.context_frames, self.targets = latents, context_frames, targets
-        self.entries = latents.of(split, longer_than=targets)
+        found = latents.of(split, longer_than=targets)
+        self.entries = [found[int(n / share)] for n in range(max(1, round(len(found) * share)))]
         self.first_targets = Positions(self.entries, first=1, left_out=targets - 1)
 
     def __len__(self) -> int:

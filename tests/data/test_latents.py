@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,15 @@ def test_windows_cover_every_frame_but_the_first_and_never_cross_an_episode(
     train = latents.of("train")
     expected = [(entry.id, frame) for entry in train for frame in range(1, entry.length)]
     assert [(entry.id, frame) for entry, frame in places] == expected
+
+
+def test_a_share_of_the_episodes_is_spread_evenly(tmp_path: Path) -> None:
+    episodes = make_episodes(tmp_path / "episodes", episodes=9, length=6)
+    latents = Latents(make_latents(tmp_path / "l", episodes, make_autoencoder(tmp_path / "a")))
+    every = latents.of("train")
+    assert len(every) == 6
+    for share, kept in ((1.0, every), (0.5, every[::2]), (0.01, every[:1])):
+        assert Windows(latents, "train", 3, 1, share).entries == kept
 
 
 def test_a_window_is_the_frames_and_actions_that_led_to_its_target(latents: Latents) -> None:
