@@ -25,7 +25,6 @@ from gamengen.model.small_autoencoder import SmallAutoencoder, require_same_size
 from gamengen.model.warm_start import network_like, require_same_kind
 from gamengen.runtime.errors import InputError
 
-UNKNOWN = ""  # the encoder that is yet to be trained
 MOST_PARAMETERS = 10**10  # of a network: Stable Diffusion's has a tenth
 Model = TypeVar("Model", bound=ModelMixin)
 
@@ -188,7 +187,7 @@ def unmeasured(kind: Any, channels: int, downsampling: int, game: GameFacts) -> 
         latent_channels=channels,
         latent_mean=[0.0] * channels,
         latent_std=[1.0] * channels,
-        encoder=UNKNOWN,
+        encoder="",
     )
 
 
@@ -223,8 +222,6 @@ def run(denoiser: Denoiser) -> None:
 def can_begin_with(folder: Path, train: Any, denoiser: Denoiser) -> None:
     """Raise InputError unless the denoiser can begin with the weights in a folder."""
     old = on_meta(Denoiser, folder, "train.init")
-    if denoiser.config["autoencoder"] == UNKNOWN:
-        denoiser.register_to_config(autoencoder=old.config["autoencoder"])
     require_same_kind(old, denoiser, folder)
     importlib.import_module("stages.train").require_kind(train, old.residual_std)
 

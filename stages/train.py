@@ -117,8 +117,8 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     resume = artifact.resume_folder(params, inputs, denoiser_path)
     torch.manual_seed(params.seed)
     denoiser = build(params, latents).to(memory_format=torch.channels_last)
-    if params.init:
-        warm_start(denoiser, Path(params.init))
+    if params.init and not warm_start(denoiser, Path(params.init)):
+        accelerator.print(f"train.init: {params.init}: trained on latents of another encoder")
     if params.gradient_checkpointing:
         denoiser.net.unet.enable_gradient_checkpointing()
     model, optimizer = accelerator.prepare(denoiser, params.optimizer.make(denoiser.parameters()))

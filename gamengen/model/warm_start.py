@@ -57,11 +57,12 @@ def network_like(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": "stable-diffusion", **kept}
 
 
-def warm_start(denoiser: Denoiser, source: Path) -> None:
+def warm_start(denoiser: Denoiser, source: Path) -> bool:
     """Begin with the weights of the denoiser in ``source``, which has the same networks.
 
-    Actions are matched by name: one that ``source`` does not know keeps its new embedding. Raises
-    InputError when anything else differs.
+    Actions are matched by name: one that ``source`` does not know keeps its new embedding. Gives
+    whether its latents are of the same encoder: those of an autoencoder that was trained on are
+    near, those of an unrelated one are not. Raises InputError when anything else differs.
     """
     old = load_denoiser(source)
     weights, ours = old.state_dict(), denoiser.state_dict()
@@ -75,17 +76,17 @@ def warm_start(denoiser: Denoiser, source: Path) -> None:
     weights[actions] = rows.flatten(0, 1)
     require_same_kind(old, denoiser, source)
     denoiser.load_state_dict(weights)
+    return bool(old.config["autoencoder"] == denoiser.config["autoencoder"])
 
 
 def require_same_kind(old: Denoiser, denoiser: Denoiser, source: Path) -> None:
     """Raise InputError unless a denoiser can begin with the weights of ``old``, from ``source``.
 
-    How many actions there are may differ.
+    How many actions there are may differ, and the encoder.
     """
     weights, ours = old.state_dict(), denoiser.state_dict()
     actions = "net.action.weight"
     for what, found, expected in (
-        ("autoencoder", old.config["autoencoder"], denoiser.config["autoencoder"]),
         ("context_frames", old.context_frames, denoiser.context_frames),
         ("noise", old.schedule, denoiser.schedule),
         ("augmentation", old.augmentation, denoiser.augmentation),

@@ -13,7 +13,7 @@ from gamengen.model.warm_start import from_stable_diffusion, warm_start
 from gamengen.runtime.errors import InputError
 from stages import decoder, distill, train
 from tests import tiny
-from tests.artifacts import awake, make_autoencoder, make_denoiser
+from tests.artifacts import awake, make_autoencoder, make_denoiser, make_latents
 
 
 def some_inputs(denoiser: Denoiser, batch: int = 2) -> dict[str, torch.Tensor]:
@@ -234,6 +234,22 @@ def test_a_warm_start_from_another_network_is_refused(made: Path, tmp_path: Path
     settings = tiny.params(train.Params, "train", init=str(tmp_path / "longer"))
     with pytest.raises(InputError, match=r"train\.init: .*context_frames is 4, but must be 3"):
         train.main(settings, made / "latents", made / "autoencoder", tmp_path / "out")
+
+
+def test_a_warm_start_tells_of_another_encoder(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = tiny.tiny_params({})["train"]
+    facts = {"schedule": told["noise"], "augmentation": told["augmentation"]}
+    others = make_autoencoder(tmp_path / "autoencoder", seed=9)
+    latents = make_latents(tmp_path / "latents", made / "episodes", others)
+    make_denoiser(tmp_path / "source", latents, **facts)
+    settings = tiny.params(train.Params, "train", init=str(tmp_path / "source"))
+    train.main(settings, made / "latents", made / "autoencoder", tmp_path / "out")
+    assert "trained on latents of another encoder" in capsys.readouterr().out
+    assert load_denoiser(tmp_path / "out").config["autoencoder"] == (
+        load_denoiser(made / "denoiser").config["autoencoder"]
+    )
 
 
 def test_a_warm_start_trains_on(made: Path, tmp_path: Path) -> None:
