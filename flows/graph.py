@@ -51,16 +51,16 @@ def run_dvc(arguments: Sequence[str], tell: Callable[[str, bool], None]) -> None
     )
     assert process.stdout
     # A progress bar ends its lines with a carriage return, which is to be kept.
-    lines = io.TextIOWrapper(process.stdout, errors="replace", newline="")
-    try:
-        for line in lines:
-            if line.strip():
-                tell(line.strip(), line.endswith("\r"))
-    except BaseException:
-        os.killpg(process.pid, signal.SIGINT)
-        lines.read()
-        process.wait()
-        raise
+    with io.TextIOWrapper(process.stdout, errors="replace", newline="") as lines:
+        try:
+            for line in lines:
+                if line.strip():
+                    tell(line.strip(), line.endswith("\r"))
+        except BaseException:
+            os.killpg(process.pid, signal.SIGINT)
+            lines.read()
+            process.wait()
+            raise
     if process.wait():
         raise subprocess.CalledProcessError(process.returncode, command)
 

@@ -50,7 +50,7 @@ def write(name: str, study: Study, found: Found) -> Path:
         f"- {chance(study, len(runs))}",
         f"- {study.limits.strip()}",
         "",
-        f"Made by `make study NAME={name}`, of the experiments {', '.join(told)}.",
+        f"Made by `make study NAME={name}`, of the experiments {', '.join(told) or 'none'}.",
     ]
     page = PAGES / f"{name}.md"
     page.write_text("\n".join(parts) + "\n")
