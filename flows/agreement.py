@@ -8,10 +8,9 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from diffusers import ModelMixin
 from torch import nn
 
 from gamengen.data.encoding import Facts, read_facts, require_size
@@ -23,10 +22,10 @@ from gamengen.model.denoiser import Denoiser
 from gamengen.model.sampler import Sampler
 from gamengen.model.small_autoencoder import SmallAutoencoder, require_same_sizes
 from gamengen.model.warm_start import network_like, require_same_kind
+from gamengen.runtime.checkpoint import Model
 from gamengen.runtime.errors import InputError
 
 MOST_PARAMETERS = 10**10  # of a network: Stable Diffusion's has a tenth
-Model = TypeVar("Model", bound=ModelMixin)
 
 
 def disagreements(params: Mapping[str, Any]) -> list[str]:

@@ -6,7 +6,8 @@ import pytest
 
 from gamengen.evaluation import room
 from gamengen.evaluation.room import NO_TURNS, Asked, keys
-from gamengen.game.doom import Game, game_facts
+from gamengen.game.doom import Game
+from gamengen.game.scenario import game_facts
 from tests.artifacts import game_facts as striped_facts
 
 FACTS = game_facts("defend_the_line", "160x120", 1, 2, 2, 4)
