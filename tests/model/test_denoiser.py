@@ -247,8 +247,9 @@ def test_a_warm_start_tells_of_another_encoder(
     settings = tiny.params(train.Params, "train", init=str(tmp_path / "source"))
     train.main(settings, made / "latents", made / "autoencoder", tmp_path / "out")
     assert "trained on latents of another encoder" in capsys.readouterr().out
-    assert load_denoiser(tmp_path / "out").config["autoencoder"] == (
-        load_denoiser(made / "denoiser").config["autoencoder"]
+    assert (
+        load_denoiser(tmp_path / "out").config["autoencoder"]
+        == (load_denoiser(made / "denoiser").config["autoencoder"])
     )
 
 
