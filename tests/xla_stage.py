@@ -7,6 +7,7 @@ output is JSON. It watches from outside: the stage's own main is what runs.
 import importlib
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ INTERRUPT_AFTER = 6
 
 compiles: list[int] = []
 starts: list[int] = []
-reduced: list[int] = []  # storages, between processes, since the last step of an optimizer
+reduced: list[Tensor] = []  # since an optimizer's last step; kept, so that no address is reused
 reductions: set[int] = set()  # of any gradient, before it is used
 
 
@@ -39,13 +40,14 @@ def watch_reductions() -> None:
     all_reduce = xla_model.all_reduce
 
     def watched(kind: str, tensors: Any, *more: Any, **settings: Any) -> Any:
-        reduced.extend(map(storage, [tensors] if isinstance(tensors, Tensor) else tensors))
+        reduced.extend([tensors] if isinstance(tensors, Tensor) else tensors)
         return all_reduce(kind, tensors, *more, **settings)
 
     def count(optimizer: Optimizer, *_: Any) -> None:
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         gradients = [weight.grad for weight in weights if weight.grad is not None]
-        reductions.update(reduced.count(storage(gradient)) for gradient in gradients)
+        times = Counter(map(storage, reduced))
+        reductions.update(times[storage(gradient)] for gradient in gradients)
         reduced.clear()
 
     xla_model.all_reduce = watched
