@@ -1,6 +1,5 @@
 """Measurements in batches: N processes share them, and an interrupted run goes on from them."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from gamengen.evaluation.heldout import Place
 from gamengen.evaluation.player import Progress
 from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
+from gamengen.runtime.replacing import replacing
 
 Table = dict[str, np.ndarray]
 Batch = Sequence[Place]
@@ -88,10 +88,8 @@ def _save(path: Path, table: Table) -> None:
     for name, column in table.items():
         if not np.isfinite(column).all():
             raise InputError(f"{path.stem}: {name} is not finite: which of the models is broken?")
-    beside = path.with_suffix(".partial")
-    with beside.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         np.savez(file, **table)  # type: ignore[arg-type]
-    os.replace(beside, path)
 
 
 def _load(path: Path) -> Table:

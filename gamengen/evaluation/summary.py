@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from gamengen.evaluation.scores import Nested, gain, score, write
 from gamengen.evaluation.shards import Table, under
 from gamengen.evaluation.statistics import estimate, ratio
 from gamengen.game.facts import GameFacts
+from gamengen.runtime.replacing import replacing
 
 NO_GAME = "not measured: ViZDoom has no such game"
 
@@ -123,10 +123,8 @@ def actions(
 
 def write_metrics(path: Path, told: Nested) -> None:
     """Write metrics.json whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".partial-{path.name}")
-    beside.write_text(json.dumps(told, indent=2) + "\n")
-    os.replace(beside, path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(told, indent=2) + "\n")
 
 
 def in_words(told: Nested) -> str:

@@ -17,6 +17,7 @@ from gamengen.model.denoiser import Denoiser
 from gamengen.model.diffusion import Sampling, require_fit
 from gamengen.model.sampler import Past, Sampler
 from gamengen.model.weights import Role, Weights
+from gamengen.play.turns import Turns
 from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
 
@@ -84,10 +85,19 @@ class Dream:
     over: str | None = None  # a dream never ends
 
     def __init__(
-        self, weights: Weights, backend: Backend, settings: Settings | None = None, seed: int = 0
+        self,
+        weights: Weights,
+        backend: Backend,
+        settings: Settings | None = None,
+        seed: int = 0,
+        turns: Turns | None = None,
     ) -> None:
-        """``backend`` runs both denoisers and the decoder; networks move to its device."""
+        """``backend`` runs both denoisers and the decoder; networks move to its device.
+
+        Dreams that share it also share ``turns``.
+        """
         self.weights, self.backend, self.seed = weights, backend, seed
+        self.turns = turns or Turns()
         self.facts = weights.teacher.game
         self.encoder = weights.decoder.to(backend.where)
         self.picture = backend.picture(weights.decoder)
@@ -132,8 +142,9 @@ class Dream:
             for guidance in (1.0, 2.0) if net.augmentation.context_dropout else (1.0,):
                 sampler = Sampler(net, Sampling(1, guidance), velocity)
                 for _ in range(CALLS_TO_RECORD):
-                    self.picture(sampler.step(past, nothing, torch.Generator()))
-                    device.sync()
+                    with self.turns:
+                        self.picture(sampler.step(past, nothing, torch.Generator()))
+                        device.sync()
 
     @torch.no_grad()
     def start(self, history: History) -> Frame:
@@ -160,18 +171,19 @@ class Dream:
         """The frame that an action leads to."""
         if not 0 <= action < len(self.facts.actions):
             raise ValueError(f"action {action}: there are {len(self.facts.actions)}")
-        begin = perf_counter()
         # By way of a tensor: a Python number would become part of XLA's graph.
         chosen = torch.tensor([action]).to(self.backend.where, non_blocking=True)
-        latent = self._sampler.step(self.past, chosen, self.random)
-        self._wait(latent)
-        denoised = perf_counter()
-        shown = self.picture(latent)
-        device.sync()
-        self._wait(shown[0, 0])
-        decoded = perf_counter()
-        self.frame = shown.cpu().numpy().copy()
-        end = perf_counter()
+        with self.turns:
+            begin = perf_counter()
+            latent = self._sampler.step(self.past, chosen, self.random)
+            self._wait(latent)
+            denoised = perf_counter()
+            shown = self.picture(latent)
+            device.sync()
+            self._wait(shown[0, 0])
+            decoded = perf_counter()
+            self.frame = shown.cpu().numpy().copy()
+            end = perf_counter()
         self.timings = Timings(
             denoise=1e3 * (denoised - begin),
             decode=1e3 * (decoded - denoised),
@@ -192,7 +204,8 @@ class Dream:
         latent = self._encode(frame[None])
         self.past.context[:, -count:] = latent
         self.past.actions[:, -count:] = self.facts.no_action
-        self.frame = self.picture(latent).cpu().numpy().copy()
+        with self.turns:
+            self.frame = self.picture(latent).cpu().numpy().copy()
         return self.frame
 
     @torch.no_grad()
@@ -206,7 +219,8 @@ class Dream:
 
     def _encode(self, frames: UInt8[np.ndarray, "m h w 3"]) -> Float[Tensor, "m c lh lw"]:
         pictures = to_float(torch.from_numpy(np.ascontiguousarray(frames)).to(self.backend.where))
-        return self.encoder.encode(pictures).half().float()  # as they are stored for training
+        with self.turns:
+            return self.encoder.encode(pictures).half().float()  # as they are stored for training
 
     def _require_frames(self, frames: np.ndarray) -> None:
         size = (self.facts.height, self.facts.width, 3)

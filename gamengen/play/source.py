@@ -13,6 +13,7 @@ from gamengen.game.facts import GameFacts
 from gamengen.game.real_game import RealGame
 from gamengen.model.weights import Role, load_weights
 from gamengen.play.dream import Dream, Settings, defaults
+from gamengen.play.turns import Turns
 
 MAX_STARTS = 24
 
@@ -53,6 +54,7 @@ def load(
     """What ``make repro`` made. Raises InputError, with that remedy, where it has made nothing."""
     data = data.resolve()  # starting ViZDoom changes the folder for a moment
     weights, episodes = load_weights(data), load_episodes(data)
+    turns = Turns()
     # What a back end builds is shared by all sessions: built now, no page waits for it.
     Dream(weights, backend).warm_up()
     return Source(
@@ -61,7 +63,7 @@ def load(
         context_frames=weights.teacher.context_frames,
         max_noise=weights.teacher.augmentation.max_level,
         guided=weights.teacher.augmentation.context_dropout > 0,
-        new_dream=lambda: Dream(weights, backend),
+        new_dream=lambda: Dream(weights, backend, turns=turns),
         new_real=lambda: new_real(episodes.game),
         defaults=defaults(weights),
         first="student" if weights.distilled else "teacher",
