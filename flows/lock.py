@@ -8,13 +8,14 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.lock import hold
 
 FILE = Path(".running")
+RUN_CACHE = Path(".dvc/cache/runs")
 
 
 @contextmanager
@@ -25,10 +26,24 @@ def held(what: str, file: Path = FILE) -> Iterator[int]:
     does.
     """
     descriptor = hold(file, file.resolve().parent, what)
+    forget_cut_off()
     try:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def forget_cut_off() -> None:
+    """Remove what a full disk or a kill has left of a record in DVC's run cache.
+
+    DVC 3.67 would take a part of a record for one, or find none in its folder, and end every later
+    ``dvc repro`` of that stage in "'outs'" or "join() argument must be str ... not 'NoneType'".
+    """
+    for part in RUN_CACHE.glob("*/*/.*.tmp"):
+        part.unlink(missing_ok=True)
+    for folder in RUN_CACHE.glob("*/*"):
+        with suppress(OSError):  # it holds a record
+            folder.rmdir()
 
 
 def main() -> None:

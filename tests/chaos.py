@@ -50,8 +50,8 @@ class Pipeline:
     command: list[str]
 
     def start(self, folder: Path) -> "subprocess.Popen[str]":
-        """The command in a copy, as a process group of its own; its output goes to run.log."""
-        with (folder / "run.log").open("w") as log:
+        """The command in a copy, as a process group of its own."""
+        with self.log(folder).open("w") as log:
             return subprocess.Popen(
                 self.command,
                 cwd=folder,
@@ -66,7 +66,11 @@ class Pipeline:
     def run(self, folder: Path) -> tuple[int, str]:
         """The command to its end: exit status and output."""
         status = self.start(folder).wait()
-        return status, (folder / "run.log").read_text()
+        return status, self.log(folder).read_text()
+
+    def log(self, folder: Path) -> Path:
+        """Output of the last run in a copy; never on a disk that fills."""
+        return self.project.parent / f"{folder.name}.log"
 
     def copy(self, folder: Path) -> Path:
         """A project in which nothing was run yet."""
@@ -165,7 +169,7 @@ def under_kills(
                 tell(result.disturbed[-1])
                 harmed, until = True, time.monotonic() + HANGS
             continue
-        log = (folder / "run.log").read_text()
+        log = pipeline.log(folder).read_text()
         if status == 0:
             return groups
         if not harmed and IN_USE not in log:
@@ -175,7 +179,7 @@ def under_kills(
             time.sleep(1)
         process, harmed = pipeline.start(folder), False
         groups.append(process.pid)
-    result.wrong.append(f"hangs {HANGS} s after the last kill:\n{(folder / 'run.log').read_text()}")
+    result.wrong.append(f"hangs {HANGS} s after the last kill:\n{pipeline.log(folder).read_text()}")
     for group in filter(members, groups):
         os.killpg(group, signal.SIGKILL)
     return groups
@@ -199,7 +203,7 @@ def filled(
                 fill(ballast)
                 result.disturbed.append(f"full after {limit} bytes")
             time.sleep(0.01)
-        status, log = process.wait(), (folder / "run.log").read_text()
+        status, log = process.wait(), pipeline.log(folder).read_text()
         ballast.unlink(missing_ok=True)
         tell(f"full after {limit} bytes: exit status {status}")
         if status != 0 and not FULL.search(log):
