@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from gamengen.data.encoding import read_facts, require_same_encoder
 from gamengen.data.latents import Latents, Window, Windows
@@ -55,11 +55,11 @@ class UNet(StageParams):
         return self
 
 
-class Params(StageParams, strict=False):  # or sampling, a dataclass, were no mapping
+class Params(StageParams):
     """The denoiser and how it is trained."""
 
     context_frames: Annotated[Size, Field(le=1024)]
-    data_share: float = Field(gt=0, le=1, strict=True)  # of the episodes, spread evenly
+    data_share: float = Field(gt=0, le=1)  # of the episodes, spread evenly
     unet: UNet
     residual: bool  # diffuse the change since the last frame; the paper: the latent itself
     noise: NoiseSchedule
@@ -71,11 +71,11 @@ class Params(StageParams, strict=False):  # or sampling, a dataclass, were no ma
     microbatch_size: Size  # largest forward pass in one process
     schedule: Schedule
     optimizer: OptimizerParams
-    ema_decay: float = Field(ge=0, lt=1, strict=True)
+    ema_decay: float = Field(ge=0, lt=1)
     precision: device.Precision
     compile: bool
     gradient_checkpointing: bool
-    seed: int = Field(ge=0, strict=True)
+    seed: NonNegativeInt
 
     def reads(self) -> list[Path]:
         named = [Path(name) for name in (self.init, self.unet.source) if name]
@@ -158,10 +158,12 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
                 some = slice(first, first + params.microbatch_size)
                 rows = objective.rows(window, some), objective.rows(random, some)
                 part = len(rows[0].frames) / size / targets
-                with device.autocast(accelerator.device, precision):
-                    for loss in objective.window_losses(model, denoiser, *rows, targets):
-                        accelerator.backward(loss * part)
-                        total += loss.detach() * part
+                losses = objective.window_losses(model, denoiser, *rows, targets)
+                for _ in range(targets):
+                    with device.autocast(accelerator.device, precision):
+                        loss = next(losses)
+                    accelerator.backward(loss * part)
+                    total += loss.detach() * part
             norm = params.optimizer.step(optimizer, accelerator)
             ema.update(denoiser, step)
             device.sync()

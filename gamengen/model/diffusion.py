@@ -75,10 +75,11 @@ def append_dims(values: Float[Tensor, " b"], like: Float[Tensor, "b ..."]) -> Te
 def to_residual(
     x0: Float[Tensor, "b c h w"], context: Float[Tensor, "b l c h w"], std: float | None
 ) -> Float[Tensor, "b c h w"]:
-    """What is diffused: the change since the last context frame over its deviation ``std``.
+    """What is diffused: the change since the last context frame, noise included, over ``std``.
 
-    With unit variance v-prediction is EDM's preconditioning (Karras et al. 2022, table 1, with
-    ``sigma_data = std``). Where ``std`` is None the latent itself is diffused, as in the paper.
+    For real, clean context it has unit variance, and v-prediction is then EDM's preconditioning
+    (Karras et al. 2022, table 1, with ``sigma_data = std``); noisy or generated context has more.
+    Where ``std`` is None the latent itself is diffused, as in the paper.
     """
     return x0 if std is None else (x0 - context[:, -1]) / std
 
@@ -128,7 +129,8 @@ def one_step(
     return x0_from(model(start, time, *past).float(), start, alpha_bars[time])
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+# Not strict as a whole: strict settings take a dataclass only as an instance, not as a mapping.
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False, strict=False))
 class Sampling:
     """How a latent is sampled; it travels with the weights, and whoever samples reads it there."""
 

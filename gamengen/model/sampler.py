@@ -69,11 +69,15 @@ class Sampler:
     ) -> Float[Tensor, "b c h w"]:
         """The latent that follows, from unit Gaussian ``noise``.
 
-        ``context_eps`` is the noise to add at level ``sampling.context_noise``, if above 0.
+        ``context_eps`` is the noise to add at level ``sampling.context_noise``: ValueError where
+        that is above 0 and there is none.
         """
-        level = torch.full((len(context),), self.sampling.context_noise, device=context.device)
+        noise_level = self.sampling.context_noise
+        level = torch.full((len(context),), noise_level, device=context.device)
         level_class = self.denoiser.augmentation.bucket(level)
-        if context_eps is not None and self.sampling.context_noise > 0:
+        if noise_level > 0:
+            if context_eps is None:
+                raise ValueError(f"context_noise: {noise_level}: needs context_eps")
             context = self.denoiser.augmentation.apply(context, context_eps, level)
         x_t = self.sampling.temperature * noise
         for t, now, then in zip(

@@ -37,3 +37,11 @@ def test_temperature_scales_a_gaussians_deviation(temperature: float) -> None:
     sampled = sampler.next_latent(context, torch.zeros(2, 1, dtype=torch.int64), noise)
     expected = net.mean + temperature * net.variance.sqrt() * noise
     torch.testing.assert_close(sampled, expected, atol=0.02, rtol=0)
+
+
+def test_context_noise_that_is_told_but_not_given_is_refused() -> None:
+    """Or the network would be told of a noise that is not there."""
+    sampler = Sampler(Gaussian(), Sampling(steps=1, context_noise=0.1))
+    context, actions = torch.zeros(2, 1, 3, 4, 5), torch.zeros(2, 1, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"context_noise: 0\.1: needs context_eps"):
+        sampler.next_latent(context, actions, torch.randn(2, 3, 4, 5))

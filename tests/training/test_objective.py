@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from gamengen.data.latents import Latents, Window, Windows
@@ -12,7 +13,9 @@ from gamengen.model.diffusion import Sampling
 from gamengen.model.sampler import Sampler
 from gamengen.training import objective
 from gamengen.training.objective import Objective, RandomInputs
+from stages import train
 from tests.artifacts import awake
+from tests.tiny import params
 
 TARGETS = 3
 OBJECTIVE = Objective(targets=TARGETS, single_target_share=0.25, terminal_share=1.0)
@@ -114,3 +117,19 @@ def test_a_share_of_rows_starts_where_samplers_do(made: Path, denoiser: Denoiser
 
 def test_training_begins_with_one_target() -> None:
     assert [OBJECTIVE.targets_at(step, 8) for step in range(8)] == [1, 1, 3, 3, 3, 3, 3, 3]
+
+
+def test_no_gradient_is_computed_inside_autocast(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, backward = [], Accelerator.backward
+
+    def watched(self: Accelerator, loss: Tensor) -> None:
+        inside.append(torch.is_autocast_enabled("cpu"))
+        backward(self, loss)
+
+    monkeypatch.setattr(Accelerator, "backward", watched)
+    settings = params(train.Params, "train", precision="bf16")
+    train.main(settings, made / "latents", made / "autoencoder", tmp_path / "out")
+    assert inside
+    assert not any(inside)
