@@ -112,7 +112,7 @@ def networks(p: Any) -> Iterator[str]:
     if denoiser is not None:
         Sampler(denoiser, p.train.sampling)
         if p.train.init and Path(p.train.init).is_dir():
-            can_begin_with(Path(p.train.init), p.train, denoiser)
+            can_begin_with(Path(p.train.init), denoiser)
 
 
 def autoencoder_facts(settings: Any, game: GameFacts) -> Facts | None:
@@ -194,9 +194,8 @@ def built(train: Any, facts: Facts, game: GameFacts) -> Denoiser | None:
     """The denoiser before training; None where only the hub knows its sizes."""
     stage = importlib.import_module("stages.train")
     known = SimpleNamespace(autoencoder=facts, game=game, change_std=1.0)
-    fresh = train.model_copy(update={"init": None})
     if train.unet.kind == "small":
-        denoiser: Denoiser = stage.build(fresh, known)
+        denoiser: Denoiser = stage.build(train, known)
         return denoiser
     config = config_of(Path(train.unet.source), "unet")
     if config is None:
@@ -207,7 +206,7 @@ def built(train: Any, facts: Facts, game: GameFacts) -> Denoiser | None:
             f"{config['in_channels']} channels, the latents of autoencoder have "
             f"{facts.latent_channels}"
         )
-    return Denoiser(network=network_like(config), **stage.facts_of(fresh, known))
+    return Denoiser(network=network_like(config), **stage.facts_of(train, known))
 
 
 def run(denoiser: Denoiser) -> None:
@@ -218,11 +217,10 @@ def run(denoiser: Denoiser) -> None:
     denoiser(torch.empty(1, *shape), number, torch.empty(*past, *shape), actions, number)
 
 
-def can_begin_with(folder: Path, train: Any, denoiser: Denoiser) -> None:
+def can_begin_with(folder: Path, denoiser: Denoiser) -> None:
     """Raise InputError unless the denoiser can begin with the weights in a folder."""
     old = on_meta(Denoiser, folder, "train.init")
     require_same_kind(old, denoiser, folder)
-    importlib.import_module("stages.train").require_kind(train, old.residual_std)
 
 
 def on_meta(kind: type[Model], folder: Path, key: str) -> Model:

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, NonNegativeInt
 
 from gamengen.data.latents import Latents, Window, Windows
@@ -27,8 +28,6 @@ from gamengen.training import objective
 from gamengen.training.ema import Ema
 from gamengen.training.loop import Training, share
 from gamengen.training.schedule import OptimizerParams, Schedule
-
-UNIFORM = objective.Objective(targets=1, single_target_share=0.0, terminal_share=0.0)
 
 
 class Params(StageParams):
@@ -64,21 +63,19 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
     student, fake = accelerator.unwrap_model(student_model), accelerator.unwrap_model(fake_model)
     precision = device.resolve(params.precision, accelerator.device)
     ema = Ema(student, params.ema_decay)
-    alpha_bars = teacher.schedule.alpha_bars().to(accelerator.device)
-    first = teacher.schedule.sampling_timesteps(1)[0]
+    alpha_bars, timesteps = teacher.alpha_bars, teacher.schedule.timesteps
     windows = Windows(latents, "train", teacher.context_frames, targets=1)
     rank = accelerator.process_index
     size = share(params.batch_size, accelerator.num_processes, "distill")
 
-    def batch_at(
-        step: int,
-    ) -> tuple[Window, objective.RandomInputs, objective.RandomInputs, torch.Tensor]:
+    def batch_at(step: int) -> tuple[Window, objective.RandomInputs, list[torch.Tensor]]:
+        """Besides: noise that the student starts from; noise and timesteps of the fake score."""
         window = windows.draw(size, params.seed, step, rank)
-        draws = [
-            objective.draw(window, teacher, UNIFORM, params.seed + i, step, rank) for i in (0, 1)
-        ]
+        draws = objective.draw(window, teacher, 0.0, params.seed, step, rank)
         random = device.generator(params.seed, step, rank, 2)
-        return window, draws[0], draws[1], torch.randn(window.target.shape, generator=random)
+        start, fake_eps = torch.randn(2, *window.target.shape, generator=random)
+        fake_t = torch.randint(timesteps, (size,), generator=random)
+        return window, draws, [start, fake_eps, fake_t]
 
     parts = {
         "student": student,
@@ -94,14 +91,15 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
             params.fake_score.set_rate(fake_optimizer, step, params.schedule.steps)
             window = objective.to(batch[0], accelerator.device)
             draws = objective.to(batch[1], accelerator.device)
-            fake_draws = objective.to(batch[2], accelerator.device)
+            start, fake_eps, fake_t = (each.to(accelerator.device) for each in batch[2])
             noisy, level_class = objective.noisy_context(
                 teacher, window.context, draws.context_eps, draws.level
             )
-            context, start = (noisy, window.actions, level_class), batch[3].to(accelerator.device)
+            context = noisy, window.actions, level_class
             with device.autocast(accelerator.device, precision):
-                sample = diffusion.one_step(student_model, start, first, alpha_bars, *context)
-                t = noise_levels(draws.t[:, 0], teacher.schedule.timesteps, params.level_margin)
+                last = torch.full_like(fake_t, timesteps - 1)  # where a sampler of one step begins
+                _, sample = diffusion.predict(student_model, start, last, alpha_bars, *context)
+                t = noise_levels(draws.t[:, 0], timesteps, params.level_margin)
                 gradient = matching_gradient(
                     partial(guided, teacher, context, params.guidance),
                     partial(guided, fake, context, 1.0),
@@ -117,20 +115,20 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
 
             with device.autocast(accelerator.device, precision):
                 fake_loss, _ = objective.velocity_loss(
-                    fake_model,
-                    sample.detach(),
-                    context,
-                    fake_draws.t[:, 0],
-                    fake_draws.eps[:, 0],
-                    alpha_bars,
+                    fake_model, sample.detach(), context, fake_t, fake_eps, alpha_bars
                 )
             accelerator.backward(fake_loss)
             fake_norm = params.fake_score.step(fake_optimizer, accelerator)
             device.sync()
             real = diffusion.to_residual(window.target, noisy, teacher.residual_std)
-            error = (sample.detach() - real).square().mean()
-            losses = {"loss": fake_loss, "gradient": gradient.abs().mean(), "x0": error}
-            train.done(step, losses | {"gradient_norm": norm, "fake_gradient_norm": fake_norm})
+            losses = {
+                "fake_score_loss": fake_loss,
+                "dmd_gradient": gradient.abs().mean(),
+                "x0_mse": F.mse_loss(sample.detach(), real),
+                "student_gradient_norm": norm,
+                "fake_score_gradient_norm": fake_norm,
+            }
+            train.done(step, losses)
 
     ema.copy_to(student)
     with artifact.whole(student_path, accelerator) as folder:

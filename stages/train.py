@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt, model_validator
 from gamengen.data.encoding import read_facts, require_same_encoder
 from gamengen.data.latents import Latents, Window, Windows
 from gamengen.data.loader import Loader
-from gamengen.model.denoiser import Denoiser, load_denoiser
+from gamengen.model.denoiser import Denoiser
 from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling, require_fit
 from gamengen.model.unet import GROUPS
 from gamengen.model.warm_start import from_stable_diffusion, warm_start
@@ -118,7 +118,10 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     torch.manual_seed(params.seed)
     denoiser = build(params, latents).to(memory_format=torch.channels_last)
     if params.init and not warm_start(denoiser, Path(params.init)):
-        accelerator.print(f"train.init: {params.init}: trained on latents of another encoder")
+        accelerator.print(
+            f"warning: train.init: {params.init}: trained on another encoder's latents; expect to "
+            "retrain most of it"
+        )
     if params.gradient_checkpointing:
         denoiser.net.unet.enable_gradient_checkpointing()
     model, optimizer = accelerator.prepare(denoiser, params.optimizer.make(denoiser.parameters()))
@@ -135,8 +138,8 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
 
     def batch_at(step: int) -> tuple[Window, objective.RandomInputs]:
         window = windows.draw(size, params.seed, step, rank)
-        random = objective.draw(window, denoiser, params.objective, params.seed, step, rank)
-        return window, random
+        share = params.objective.terminal_share
+        return window, objective.draw(window, denoiser, share, params.seed, step, rank)
 
     parts = {"denoiser": denoiser, "optimizer": optimizer, "ema": ema.shadow}
 
@@ -194,7 +197,7 @@ def facts_of(params: Params, latents: Latents) -> dict[str, Any]:
         "schedule": params.noise.model_dump(),
         "augmentation": params.augmentation.model_dump(),
         "sampling": asdict(params.sampling),
-        "residual_std": residual_std(params, latents),
+        "residual_std": latents.change_std if params.residual else None,
     }
 
 
@@ -206,28 +209,6 @@ def build(params: Params, latents: Latents) -> Denoiser:
         return from_stable_diffusion(unet.source, **facts)
     require_sides(unet, latents.autoencoder.latent_shape)
     return Denoiser(network=unet.model_dump(exclude={"source"}), **facts)
-
-
-def residual_std(params: Params, latents: Latents) -> float | None:
-    """What residuals are divided by; a warm start keeps what its weights were trained with.
-
-    Raises InputError where those predict the latent itself, and ``params`` the residual, or the
-    other way round.
-    """
-    if params.init:
-        std = load_denoiser(Path(params.init)).residual_std
-        require_kind(params, std)
-        return std
-    return latents.change_std if params.residual else None
-
-
-def require_kind(params: Params, std: float | None) -> None:
-    """Raise InputError unless the weights to begin with diffuse what ``params`` says."""
-    if params.residual != (std is not None):
-        raise InputError(
-            f"params.yaml: train.residual: {params.residual}: must be {not params.residual}, as in "
-            f"train.init: {params.init}"
-        )
 
 
 def require_sides(unet: UNet, latent_shape: tuple[int, int, int]) -> None:

@@ -166,12 +166,12 @@ class Window:
 
     @property
     def context(self) -> Float[Tensor, "b g c h w"]:
-        """Every frame but the last."""
+        """The context of a window of one target: every frame but the last."""
         return self.frames[:, :-1]
 
     @property
     def target(self) -> Float[Tensor, "b c h w"]:
-        """The last frame."""
+        """The target of a window of one: the last frame."""
         return self.frames[:, -1]
 
 

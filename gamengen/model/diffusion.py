@@ -120,13 +120,16 @@ def ddim_step(x0: Tensor, eps: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor
     return add_noise(x0, eps, alpha_bar)
 
 
-def one_step(
-    model: nn.Module, start: Float[Tensor, "b c h w"], t: int, alpha_bars: Tensor, *past: Tensor
-) -> Float[Tensor, "b c h w"]:
-    """The clean latent that one evaluation at timestep ``t`` predicts: a sample in one step,
-    where ``t`` is the sampler's first. ``model`` gives velocities."""
-    time = torch.full((len(start),), t, device=start.device)
-    return x0_from(model(start, time, *past).float(), start, alpha_bars[time])
+def predict(
+    model: nn.Module,
+    x_t: Float[Tensor, "b c h w"],
+    t: Int64[Tensor, " b"],
+    alpha_bars: Float[Tensor, " t"],
+    *condition: Tensor,
+) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
+    """The velocity predicted at ``x_t``, in float32, and the clean ``x0`` that it means."""
+    v = model(x_t, t, *condition).float()
+    return v, x0_from(v, x_t, alpha_bars[t])
 
 
 # Not strict as a whole: strict settings take a dataclass only as an instance, not as a mapping.

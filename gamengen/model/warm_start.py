@@ -60,9 +60,10 @@ def network_like(config: Mapping[str, Any]) -> dict[str, Any]:
 def warm_start(denoiser: Denoiser, source: Path) -> bool:
     """Begin with the weights of the denoiser in ``source``, which has the same networks.
 
-    Actions are matched by name: one that ``source`` does not know keeps its new embedding. Gives
-    whether its latents are of the same encoder: those of an autoencoder that was trained on are
-    near, those of an unrelated one are not. Raises InputError when anything else differs.
+    Actions are matched by name: one that ``source`` does not know keeps its new embedding. What
+    residuals are divided by is kept too. Gives whether its latents are of the same encoder: those
+    of an autoencoder that was trained on are near, those of an unrelated one are not. Raises
+    InputError when anything else differs.
     """
     old = load_denoiser(source)
     weights, ours = old.state_dict(), denoiser.state_dict()
@@ -76,6 +77,8 @@ def warm_start(denoiser: Denoiser, source: Path) -> bool:
     weights[actions] = rows.flatten(0, 1)
     require_same_kind(old, denoiser, source)
     denoiser.load_state_dict(weights)
+    denoiser.residual_std = old.residual_std
+    denoiser.register_to_config(residual_std=old.residual_std)
     return bool(old.config["autoencoder"] == denoiser.config["autoencoder"])
 
 
@@ -90,6 +93,7 @@ def require_same_kind(old: Denoiser, denoiser: Denoiser, source: Path) -> None:
         ("context_frames", old.context_frames, denoiser.context_frames),
         ("noise", old.schedule, denoiser.schedule),
         ("augmentation", old.augmentation, denoiser.augmentation),
+        ("residual", old.residual_std is not None, denoiser.residual_std is not None),
         *((n, _shape(weights.get(n)), _shape(ours.get(n))) for n in weights | ours if n != actions),
         (actions, _shape(weights.get(actions))[1:], _shape(ours.get(actions))[1:]),
     ):

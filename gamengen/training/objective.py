@@ -41,7 +41,7 @@ class RandomInputs:
 
 
 def draw(
-    window: Window, denoiser: Denoiser, objective: Objective, seed: int, step: int, rank: int
+    window: Window, denoiser: Denoiser, terminal_share: float, seed: int, step: int, rank: int
 ) -> RandomInputs:
     """Draws on the CPU, a pure function of (seed, step, rank): a resumed run makes the same."""
     random = device.generator(seed, step, rank, 1)
@@ -49,7 +49,7 @@ def draw(
     targets, timesteps = frames - denoiser.context_frames, denoiser.schedule.timesteps
     t = torch.randint(timesteps, (batch, targets), generator=random)
     # Whole windows: those are rolled out as a sampler of one step would.
-    terminal = torch.rand(batch, 1, generator=random) < objective.terminal_share
+    terminal = torch.rand(batch, 1, generator=random) < terminal_share
     return RandomInputs(
         t=torch.where(terminal, timesteps - 1, t),
         eps=torch.randn(batch, targets, *shape, generator=random),
@@ -93,11 +93,9 @@ def velocity_loss(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "b c h w"]]:
     """Mean squared error of the velocity at timestep ``t`` (§3.2, equation 1), and the clean
     ``x0`` that this velocity means."""
-    alpha_bar = alpha_bars[t]
-    x_t = diffusion.add_noise(x0, eps, alpha_bar)
-    v = model(x_t, t, *context).float()
-    loss = F.mse_loss(v, diffusion.velocity(x0, eps, alpha_bar))
-    return loss, diffusion.x0_from(v, x_t, alpha_bar)
+    x_t = diffusion.add_noise(x0, eps, alpha_bars[t])
+    v, predicted = diffusion.predict(model, x_t, t, alpha_bars, *context)
+    return F.mse_loss(v, diffusion.velocity(x0, eps, alpha_bars[t])), predicted
 
 
 def window_losses(

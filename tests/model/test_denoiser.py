@@ -246,7 +246,7 @@ def test_a_warm_start_tells_of_another_encoder(
     make_denoiser(tmp_path / "source", latents, **facts)
     settings = tiny.params(train.Params, "train", init=str(tmp_path / "source"))
     train.main(settings, made / "latents", made / "autoencoder", tmp_path / "out")
-    assert "trained on latents of another encoder" in capsys.readouterr().out
+    assert "trained on another encoder's latents" in capsys.readouterr().out
     assert (
         load_denoiser(tmp_path / "out").config["autoencoder"]
         == (load_denoiser(made / "denoiser").config["autoencoder"])

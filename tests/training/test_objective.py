@@ -43,7 +43,7 @@ def denoiser(made: Path) -> Denoiser:
 def drawn(made: Path, denoiser: Denoiser) -> tuple[Window, RandomInputs]:
     windows = Windows(Latents(made / "latents"), "train", denoiser.context_frames, TARGETS)
     window = windows.draw(4, 0, 0, 0)
-    return window, objective.draw(window, denoiser, OBJECTIVE, 0, 0, 0)
+    return window, objective.draw(window, denoiser, 1.0, 0, 0, 0)
 
 
 def test_later_targets_see_what_the_sampler_would_have_made(made: Path, denoiser: Denoiser) -> None:
@@ -107,12 +107,11 @@ def test_noise_on_the_context_is_that_of_its_frame_and_told_to_the_denoiser(
 def test_a_share_of_rows_starts_where_samplers_do(made: Path, denoiser: Denoiser) -> None:
     windows = Windows(Latents(made / "latents"), "train", denoiser.context_frames, TARGETS)
     window = windows.draw(256, 0, 0, 0)
-    some = OBJECTIVE.model_copy(update={"terminal_share": 0.35})
     last = denoiser.schedule.timesteps - 1
-    drawn = objective.draw(window, denoiser, some, 0, 0, 0)
+    drawn = objective.draw(window, denoiser, 0.35, 0, 0, 0)
     assert float((drawn.t == last).float().mean()) == pytest.approx(0.35, abs=0.06)
     assert len(drawn.t.unique()) > 90
-    assert (objective.draw(window, denoiser, OBJECTIVE, 0, 0, 0).t == last).all()
+    assert (objective.draw(window, denoiser, 1.0, 0, 0, 0).t == last).all()
 
 
 def test_training_begins_with_one_target() -> None:
