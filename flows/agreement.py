@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gamengen.data.encoding import Facts, read_facts, require_size
+from gamengen.data.encoding import AutoencoderConfig, read_facts, require_size
 from gamengen.evaluation import fvd
 from gamengen.game.facts import GameFacts
 from gamengen.game.scenario import game_facts
@@ -72,7 +72,7 @@ def timesteps(p: Any) -> Iterator[str]:
 def distilling(p: Any) -> Iterator[str]:
     """The teacher can be distilled as it is trained."""
     teacher = p.train.noise, p.train.augmentation
-    distillation.require_fit(*teacher, p.distill.guidance, p.distill.level_margin)
+    distillation.require_distillable(*teacher, p.distill.guidance, p.distill.level_margin)
     yield from ()
 
 
@@ -115,7 +115,7 @@ def networks(p: Any) -> Iterator[str]:
             can_begin_with(Path(p.train.init), denoiser)
 
 
-def autoencoder_facts(settings: Any, game: GameFacts) -> Facts | None:
+def autoencoder_facts(settings: Any, game: GameFacts) -> AutoencoderConfig | None:
     """What an autoencoder's latents will be; None where only the hub, or another machine, knows.
 
     Raises InputError where its folder holds none, or one for other frames.
@@ -141,7 +141,7 @@ def autoencoder_facts(settings: Any, game: GameFacts) -> Facts | None:
     return facts
 
 
-def trained_here(settings: Any, game: GameFacts) -> Facts:
+def trained_here(settings: Any, game: GameFacts) -> AutoencoderConfig:
     """The latents of an autoencoder of these sizes. Raises InputError where it has none."""
     downsampling = settings.unshuffle * 2 ** (len(settings.widths) - 1)
     facts = unmeasured("small", settings.latent_channels, downsampling, game)
@@ -176,9 +176,9 @@ def require_buildable(net: nn.Module, key: str) -> None:
         raise InputError(f"params.yaml: {key}: too wide or too deep: {count:.1e} parameters")
 
 
-def unmeasured(kind: Any, channels: int, downsampling: int, game: GameFacts) -> Facts:
+def unmeasured(kind: Any, channels: int, downsampling: int, game: GameFacts) -> AutoencoderConfig:
     """Facts before anything was trained or encoded."""
-    return Facts(
+    return AutoencoderConfig(
         kind=kind,
         height=game.height,
         width=game.width,
@@ -186,11 +186,11 @@ def unmeasured(kind: Any, channels: int, downsampling: int, game: GameFacts) -> 
         latent_channels=channels,
         latent_mean=[0.0] * channels,
         latent_std=[1.0] * channels,
-        encoder="",
+        encoder_sha256="",
     )
 
 
-def built(train: Any, facts: Facts, game: GameFacts) -> Denoiser | None:
+def built(train: Any, facts: AutoencoderConfig, game: GameFacts) -> Denoiser | None:
     """The denoiser before training; None where only the hub knows its sizes."""
     stage = importlib.import_module("stages.train")
     known = SimpleNamespace(autoencoder=facts, game=game, change_std=1.0)

@@ -25,7 +25,7 @@ from gamengen.game.doom import Game, Resolution, Supersampling, game_files, own_
 from gamengen.game.facts import GameFacts
 from gamengen.game.scenario import game_facts
 from gamengen.runtime import device
-from gamengen.runtime.artifact import link, require_space, resume_folder, whole
+from gamengen.runtime.artifact import atomic_output, link, require_space, resume_folder
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.stage import StageParams, run
 
@@ -119,7 +119,7 @@ def main(params: Params, episodes: Path) -> None:
         finally:
             games.close()
     device.wait(accelerator)
-    with whole(episodes, accelerator) as folder:
+    with atomic_output(episodes, accelerator) as folder:
         if accelerator.is_main_process:
             entries = publish(params, facts, resume, processes, folder)
     if accelerator.is_main_process:

@@ -14,10 +14,10 @@ from gamengen.model import diffusion
 from gamengen.model.denoiser import Denoiser, load_denoiser, require_match
 from gamengen.model.distillation import (
     copy_of,
-    matching_gradient,
-    matching_loss,
-    noise_levels,
-    require_fit,
+    dmd_gradient,
+    dmd_loss,
+    inner_timesteps,
+    require_distillable,
 )
 from gamengen.model.sampler import guided_velocity
 from gamengen.runtime import artifact, device
@@ -26,15 +26,15 @@ from gamengen.runtime.settings import Size
 from gamengen.runtime.stage import StageParams, run
 from gamengen.training import objective
 from gamengen.training.ema import Ema
-from gamengen.training.loop import Training, share
-from gamengen.training.schedule import OptimizerParams, Schedule
+from gamengen.training.loop import Training, per_process_batch_size
+from gamengen.training.schedule import OptimizerParams, RunLength
 
 
 class Params(StageParams):
     """How the student is distilled."""
 
     batch_size: Size  # over all processes
-    schedule: Schedule
+    schedule: RunLength
     generator: OptimizerParams
     fake_score: OptimizerParams
     guidance: float = Field(ge=1, le=100)  # of the teacher, on past frames
@@ -50,7 +50,9 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
     latents = Latents(latents_path)
     teacher = load_denoiser(denoiser_path).to(memory_format=torch.channels_last)
     require_match(teacher, denoiser_path, latents_path, latents.autoencoder, latents.game)
-    require_fit(teacher.schedule, teacher.augmentation, params.guidance, params.level_margin)
+    require_distillable(
+        teacher.noise_schedule, teacher.augmentation, params.guidance, params.level_margin
+    )
     resume = artifact.resume_folder(params, [latents_path, denoiser_path], student_path)
     student, fake = copy_of(teacher), copy_of(teacher)
     teacher.requires_grad_(False).to(accelerator.device)
@@ -63,10 +65,10 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
     student, fake = accelerator.unwrap_model(student_model), accelerator.unwrap_model(fake_model)
     precision = device.resolve(params.precision, accelerator.device)
     ema = Ema(student, params.ema_decay)
-    alpha_bars, timesteps = teacher.alpha_bars, teacher.schedule.timesteps
+    alpha_bars, timesteps = teacher.alpha_bars, teacher.noise_schedule.timesteps
     windows = Windows(latents, "train", teacher.context_frames, targets=1)
     rank = accelerator.process_index
-    size = share(params.batch_size, accelerator.num_processes, "distill")
+    size = per_process_batch_size(params.batch_size, accelerator.num_processes, "distill")
 
     def batch_at(step: int) -> tuple[Window, objective.RandomInputs, list[torch.Tensor]]:
         """Besides: noise that the student starts from; noise and timesteps of the fake score."""
@@ -89,8 +91,8 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
         for step, batch in loader:
             params.generator.set_rate(student_optimizer, step, params.schedule.steps)
             params.fake_score.set_rate(fake_optimizer, step, params.schedule.steps)
-            window = objective.to(batch[0], accelerator.device)
-            draws = objective.to(batch[1], accelerator.device)
+            window = objective.to_device(batch[0], accelerator.device)
+            draws = objective.to_device(batch[1], accelerator.device)
             start, fake_eps, fake_t = (each.to(accelerator.device) for each in batch[2])
             noisy, level_class = objective.noisy_context(
                 teacher, window.context, draws.context_eps, draws.level
@@ -99,8 +101,8 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
             with device.autocast(accelerator.device, precision):
                 last = torch.full_like(fake_t, timesteps - 1)  # where a sampler of one step begins
                 _, sample = diffusion.predict(student_model, start, last, alpha_bars, *context)
-                t = noise_levels(draws.t[:, 0], timesteps, params.level_margin)
-                gradient = matching_gradient(
+                t = inner_timesteps(draws.t[:, 0], timesteps, params.level_margin)
+                gradient = dmd_gradient(
                     partial(guided, teacher, context, params.guidance),
                     partial(guided, fake, context, 1.0),
                     sample.detach(),
@@ -108,7 +110,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
                     t,
                     alpha_bars[t],
                 )
-            student_loss = matching_loss(sample, gradient)
+            student_loss = dmd_loss(sample, gradient)
             accelerator.backward(student_loss)
             norm = params.generator.step(student_optimizer, accelerator)
             ema.update(student, step)
@@ -131,12 +133,12 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
             train.done(step, losses)
 
     ema.copy_to(student)
-    with artifact.whole(student_path, accelerator) as folder:
+    with artifact.atomic_output(student_path, accelerator) as folder:
         if accelerator.is_main_process:
             one_step = replace(teacher.sampling, steps=1, guidance=1.0, temperature=1.0)
             student.register_to_config(sampling=asdict(one_step))
             save_model(student, folder)
-            train.publish(folder)
+            train.write_loss_curve(folder)
     accelerator.print(
         f"student: {params.schedule.steps} steps of {params.batch_size} windows; "
         f"waited for data {loader.waiting_share:.1%} of the time"
@@ -151,7 +153,7 @@ def guided(
     t: torch.Tensor,
 ) -> torch.Tensor:
     """A velocity with its context filled in, in float32."""
-    return guided_velocity(model, x_t, t, *context, guidance, model.dropped).float()
+    return guided_velocity(model, x_t, t, *context, guidance, model.null_context_class).float()
 
 
 cli = partial(run, "distill", Params, main)

@@ -13,7 +13,7 @@ from torch import Tensor
 from zarr.codecs import Crc32cCodec
 
 from gamengen.data.columns import open_column, read_rows, written
-from gamengen.data.encoding import Facts
+from gamengen.data.encoding import AutoencoderConfig
 from gamengen.data.episodes import Episodes
 from gamengen.data.index import Entry, Index, Split, of_split, read_index
 from gamengen.data.positions import Position, Positions
@@ -27,7 +27,7 @@ CHUNKS_KEPT = 4096  # 2.7 GB at Stable Diffusion's latent size
 class LatentIndex(Index, frozen=True, extra="forbid"):
     """The content of ``index.json``: whose latents these are, of which game."""
 
-    autoencoder: Facts
+    autoencoder: AutoencoderConfig
     change_std: FiniteFloat  # root mean square of a training latent's change from frame to frame
 
     @property

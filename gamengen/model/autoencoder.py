@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gamengen.data.encoding import Facts, read_facts
+from gamengen.data.encoding import AutoencoderConfig, read_facts
 from gamengen.model.small_autoencoder import SmallAutoencoder
 from gamengen.runtime.checkpoint import load_model, save_model
 from gamengen.runtime.errors import InputError
@@ -26,7 +26,7 @@ class Autoencoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: SmallAutoencoder | AutoencoderKL, facts: Facts) -> None:
+    def __init__(self, net: SmallAutoencoder | AutoencoderKL, facts: AutoencoderConfig) -> None:
         super().__init__()
         self.net, self.facts = net, facts
         shape = (1, facts.latent_channels, 1, 1)
@@ -73,7 +73,7 @@ class Autoencoder(nn.Module):
         return cls(net.to(memory_format=torch.channels_last), facts).eval()
 
 
-def pad(frames: Tensor, facts: Facts) -> Tensor:
+def pad(frames: Tensor, facts: AutoencoderConfig) -> Tensor:
     """Frames padded below and on the right with their edge pixels."""
     height, width = facts.padded
     return F.pad(
@@ -81,7 +81,7 @@ def pad(frames: Tensor, facts: Facts) -> Tensor:
     )
 
 
-def crop(frames: Tensor, facts: Facts) -> Tensor:
+def crop(frames: Tensor, facts: AutoencoderConfig) -> Tensor:
     """What ``pad`` added, taken away."""
     return frames[..., : facts.height, : facts.width]
 

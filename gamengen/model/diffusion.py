@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from gamengen.runtime.settings import Settings
 
-BETAS = (0.00085, 0.012)  # Stable Diffusion's first and last
-LEFT_AT_MOST = 0.01  # of the signal's power at the last timestep
+BETA_START, BETA_END = 0.00085, 0.012  # Stable Diffusion's
+MAX_FINAL_ALPHA_BAR = 0.01  # at the last timestep, where samplers begin
 
 
 class NoiseSchedule(Settings):
@@ -35,7 +35,7 @@ class NoiseSchedule(Settings):
     def _ends_in_noise(self) -> Self:
         with torch.device("cpu"):  # also where a network is built without memory
             left = float(self.alpha_bars()[-1])
-        if left > LEFT_AT_MOST:
+        if left > MAX_FINAL_ALPHA_BAR:
             raise ValueError(
                 f"timesteps: {self.timesteps}: too few for {self.kind}, which has {left:.0%} of "
                 "the signal left at the last one, where samplers begin; Stable Diffusion has 1000"
@@ -47,8 +47,8 @@ class NoiseSchedule(Settings):
         if self.kind == "cosine":
             time = torch.arange(1, self.timesteps, dtype=torch.float64) / self.timesteps
             return torch.cat([(time * torch.pi / 2).cos() ** 2, torch.zeros(1)]).float()
-        first, last = (beta**0.5 for beta in BETAS)
-        betas = torch.linspace(first, last, self.timesteps, dtype=torch.float64) ** 2
+        ends = BETA_START**0.5, BETA_END**0.5
+        betas = torch.linspace(*ends, self.timesteps, dtype=torch.float64) ** 2
         alpha_bars = (1 - betas).cumprod(0)
         if self.kind == "zero-snr":
             root = alpha_bars.sqrt()
@@ -97,7 +97,7 @@ def add_noise(x0: Tensor, eps: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor
     return ab.sqrt() * x0 + (1 - ab).sqrt() * eps
 
 
-def velocity(x0: Tensor, eps: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
+def v_target(x0: Tensor, eps: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
     """``v``, the target of v-prediction."""
     ab = append_dims(alpha_bar, x0)
     return ab.sqrt() * eps - (1 - ab).sqrt() * x0
@@ -140,7 +140,7 @@ class Sampling:
     steps: int = Field(gt=0, strict=True)  # of DDIM
     guidance: float = Field(default=1.0, ge=1, le=100, strict=True)  # on past frames; 1 is none
     context_noise: float = Field(default=0.0, ge=0, le=100, strict=True)  # level
-    # Deviation of the noise that sampling starts from; 1 is what training saw.
+    # Standard deviation of the noise that sampling starts from; 1 is what training saw.
     temperature: float = Field(default=1.0, ge=0, le=10, strict=True)
 
 
@@ -178,7 +178,7 @@ class Augmentation(Settings):
         return context + append_dims(level, context) * eps
 
 
-def require_fit(
+def require_sampleable(
     sampling: Sampling, schedule: NoiseSchedule, augmentation: Augmentation, prefix: str = ""
 ) -> None:
     """Raise ValueError unless a denoiser of that schedule and augmentation can be sampled so."""

@@ -91,7 +91,7 @@ def require_same_kind(old: Denoiser, denoiser: Denoiser, source: Path) -> None:
     actions = "net.action.weight"
     for what, found, expected in (
         ("context_frames", old.context_frames, denoiser.context_frames),
-        ("noise", old.schedule, denoiser.schedule),
+        ("noise", old.noise_schedule, denoiser.noise_schedule),
         ("augmentation", old.augmentation, denoiser.augmentation),
         ("residual", old.residual_std is not None, denoiser.residual_std is not None),
         *((n, _shape(weights.get(n)), _shape(ours.get(n))) for n in weights | ours if n != actions),

@@ -50,7 +50,10 @@ def load_weights(data: Path) -> Weights:
         student = load_denoiser(data / "student")
     for net, name in ((teacher, "denoiser"), (student, "student")):
         require_same_encoder(
-            str(net.config["autoencoder"]), decoder.facts.encoder, data / name, data / "decoder"
+            str(net.config["autoencoder"]),
+            decoder.facts.encoder_sha256,
+            data / name,
+            data / "decoder",
         )
     if student.game != teacher.game:
         raise InputError(

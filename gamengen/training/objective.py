@@ -46,7 +46,7 @@ def draw(
     """Draws on the CPU, a pure function of (seed, step, rank): a resumed run makes the same."""
     random = device.generator(seed, step, rank, 1)
     batch, frames, *shape = window.frames.shape
-    targets, timesteps = frames - denoiser.context_frames, denoiser.schedule.timesteps
+    targets, timesteps = frames - denoiser.context_frames, denoiser.noise_schedule.timesteps
     t = torch.randint(timesteps, (batch, targets), generator=random)
     # Whole windows: those are rolled out as a sampler of one step would.
     terminal = torch.rand(batch, 1, generator=random) < terminal_share
@@ -63,12 +63,12 @@ Tensors = TypeVar("Tensors", Window, RandomInputs)
 Context = tuple[Tensor, Tensor, Tensor]  # latents, actions, class of the latents' noise level
 
 
-def to(batch: Tensors, where: torch.device) -> Tensors:
+def to_device(batch: Tensors, where: torch.device) -> Tensors:
     """Every tensor of a batch, on a device."""
     return type(batch)(**{f.name: getattr(batch, f.name).to(where) for f in fields(batch)})
 
 
-def rows(batch: Tensors, which: slice) -> Tensors:
+def slice_batch(batch: Tensors, which: slice) -> Tensors:
     return type(batch)(**{f.name: getattr(batch, f.name)[which] for f in fields(batch)})
 
 
@@ -95,10 +95,10 @@ def velocity_loss(
     ``x0`` that this velocity means."""
     x_t = diffusion.add_noise(x0, eps, alpha_bars[t])
     v, predicted = diffusion.predict(model, x_t, t, alpha_bars, *context)
-    return F.mse_loss(v, diffusion.velocity(x0, eps, alpha_bars[t])), predicted
+    return F.mse_loss(v, diffusion.v_target(x0, eps, alpha_bars[t])), predicted
 
 
-def window_losses(
+def self_generated_context_losses(
     model: nn.Module, denoiser: Denoiser, window: Window, random: RandomInputs, targets: int
 ) -> Iterator[Float[Tensor, ""]]:
     """The loss of each of a window's first ``targets`` targets, to be used before the next one.
@@ -114,7 +114,9 @@ def window_losses(
         noisy, level_class = noisy_context(
             denoiser, context, random.context_eps[:, n : n + length], random.level
         )
-        noisy, level_class = drop_context(noisy, level_class, random.dropped, denoiser.dropped)
+        noisy, level_class = drop_context(
+            noisy, level_class, random.dropped, denoiser.null_context_class
+        )
         residual = diffusion.to_residual(window.frames[:, length + n], noisy, std)
         loss, predicted = velocity_loss(
             model,

@@ -13,7 +13,7 @@ from gamengen.runtime import device
 from gamengen.runtime.settings import Settings
 
 
-class Schedule(Settings):
+class RunLength(Settings):
     """How many steps a training has, and how often it logs and saves."""
 
     steps: PositiveInt
@@ -21,7 +21,7 @@ class Schedule(Settings):
     checkpoint_every: PositiveInt
 
 
-class LearningRate(Settings):
+class LearningRateSchedule(Settings):
     """Linear warm-up, constant, then linear decay to zero; ``decay_from: 1.0`` never decays."""
 
     peak: float = Field(gt=0, le=0.1)
@@ -38,7 +38,7 @@ class OptimizerParams(Settings):
     """AdamW, or the paper's Adafactor (§4.2) without relative steps; no weight decay."""
 
     name: Literal["adamw", "adafactor"]
-    learning_rate: LearningRate
+    learning_rate: LearningRateSchedule
     clip: float = Field(gt=0)  # largest norm of the gradient
 
     def make(self, parameters: Iterable[nn.Parameter]) -> Optimizer:

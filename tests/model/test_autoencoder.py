@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from gamengen.data.encoding import Facts, read_facts, require_same_encoder
+from gamengen.data.encoding import AutoencoderConfig, read_facts, require_same_encoder
 from gamengen.data.episodes import Episodes
 from gamengen.data.latents import Latents
 from gamengen.model.autoencoder import (
@@ -25,8 +25,8 @@ from tests import tiny
 from tests.artifacts import make_autoencoder, make_episodes, make_latents
 
 
-def facts(height: int, width: int, downsampling: int = 8) -> Facts:
-    return Facts(
+def facts(height: int, width: int, downsampling: int = 8) -> AutoencoderConfig:
+    return AutoencoderConfig(
         kind="small",
         height=height,
         width=width,
@@ -34,7 +34,7 @@ def facts(height: int, width: int, downsampling: int = 8) -> Facts:
         latent_channels=4,
         latent_mean=[0.0] * 4,
         latent_std=[1.0] * 4,
-        encoder="",
+        encoder_sha256="",
     )
 
 

@@ -47,7 +47,7 @@ def test_velocity_and_its_inverses() -> None:
     torch.manual_seed(0)
     x0, eps = torch.randn(2, 4, 3, 5, 5, dtype=torch.float64)
     alpha_bar = torch.tensor([0.0, 0.2, 0.7, 1.0], dtype=torch.float64)
-    x_t, v = diffusion.add_noise(x0, eps, alpha_bar), diffusion.velocity(x0, eps, alpha_bar)
+    x_t, v = diffusion.add_noise(x0, eps, alpha_bar), diffusion.v_target(x0, eps, alpha_bar)
     torch.testing.assert_close(diffusion.x0_from(v, x_t, alpha_bar), x0)
     torch.testing.assert_close(diffusion.eps_from(v, x_t, alpha_bar), eps)
 

@@ -11,7 +11,7 @@ from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
 
 
-class Losses:
+class MetricLog:
     """Every loss at every step since ``start``; adding them never waits for the device."""
 
     def __init__(self, start: int) -> None:
