@@ -19,7 +19,6 @@ from gamengen.runtime.lock import hold
 from gamengen.runtime.replacing import partial_path, replacing
 
 KEY = 16  # characters of a resume folder's key
-LOCKS: dict[Path, int] = {}  # locks of this process and their descriptors
 
 
 def fingerprint(path: Path) -> str:
@@ -69,10 +68,8 @@ def resume_folder(params: BaseModel, inputs: Sequence[Path], out: Path) -> Path:
 
 def lock_output(out: Path) -> None:
     """Be the only process that works towards ``out``, until it is made or this process ends."""
-    file = lock_of(out)
-    if file not in LOCKS:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        LOCKS[file] = hold(file, out, f"stage of {out.name}")
+    lock_of(out).parent.mkdir(parents=True, exist_ok=True)
+    hold(lock_of(out), out, f"stage of {out.name}")  # the lock goes if its descriptor is closed
 
 
 def lock_of(out: Path) -> Path:
@@ -99,9 +96,7 @@ def atomic_output(out: Path, accelerator: Accelerator) -> Iterator[Path]:
     if first:
         for folder in (out.parent / ".resume").glob(f"{out.name}-{'?' * KEY}"):
             shutil.rmtree(folder, ignore_errors=True)
-        if lock_of(out) in LOCKS:
-            lock_of(out).unlink(missing_ok=True)
-            os.close(LOCKS.pop(lock_of(out)))
+        lock_of(out).unlink(missing_ok=True)
     device.wait(accelerator)
 
 
