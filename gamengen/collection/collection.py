@@ -40,7 +40,7 @@ class Collection:
     """One process's share of a collection, checkpointed into ``folder``.
 
     Every checkpoint is a folder of its own that appears by a rename: the agent, the random
-    generators and the state of the games. An interrupt is honoured between two rollouts of a
+    generators and the state of the games. An interrupt is honoured between two rollouts of
     training, and between two steps of play, after a checkpoint; a second one at once.
     """
 

@@ -36,7 +36,7 @@ class AutoencoderConfig(
         return -(-self.height // grid) * grid, -(-self.width // grid) * grid
 
     def seen_by(self, networks: Iterable[Network]) -> "AutoencoderConfig":
-        """The same after a training whose loss saw these networks too."""
+        """The same after a training run whose loss saw these networks too."""
         return self.model_copy(update={"perceptual": sorted({*self.perceptual, *networks})})
 
     @property

@@ -1,4 +1,4 @@
-"""Where a training stands: its checkpoint, its losses, when it logs, saves and stops."""
+"""Where a training run stands: its checkpoint, its losses, when it logs, saves and stops."""
 
 import csv
 import json
@@ -35,8 +35,8 @@ class Training:
         parts: Mapping[str, checkpoint.Part],
         save_ema: Callable[[Path], None] | None = None,
     ) -> None:
-        """``save_ema`` writes what the training is worth so far into a folder, beside
-        every checkpoint: ``average`` in ``resume``."""
+        """``save_ema`` writes the average of the weights so far into a folder: beside every
+        checkpoint, ``average`` in ``resume``."""
         self.accelerator, self.schedule, self.parts = accelerator, schedule, parts
         self.save_ema = save_ema
         self.file, self.curve = resume / "checkpoint.safetensors", resume / "loss.csv"

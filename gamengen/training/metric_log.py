@@ -1,4 +1,4 @@
-"""The losses of a training's steps, on the device until somebody looks at them."""
+"""The losses of a training run's steps, on the device until somebody looks at them."""
 
 from collections.abc import Mapping
 from math import isfinite

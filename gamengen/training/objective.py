@@ -25,7 +25,7 @@ class Objective(Settings):
     terminal_share: float = Field(ge=0, le=1)  # of windows at the last timestep, as samplers begin
 
     def targets_at(self, step: int, steps: int) -> int:
-        """How many frames of each window are predicted in a step of a training."""
+        """How many frames of each window are predicted in a step of a training run."""
         return 1 if step < self.single_target_share * steps else self.targets
 
 

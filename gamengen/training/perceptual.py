@@ -24,7 +24,7 @@ Backbone = Literal["alex", "vgg"]
 
 
 class PerceptualTerm(Settings):
-    """How much of a training's loss is LPIPS by one network."""
+    """How much of a loss is LPIPS by one network."""
 
     backbone: Backbone
     weight: float = Field(gt=0)
@@ -125,7 +125,7 @@ def perceptual_distance(
 
 
 class PerceptualLoss(nn.Module):
-    """LPIPS by the networks of some terms, as a part of a training's loss."""
+    """LPIPS by the networks of some terms, as a part of a loss."""
 
     def __init__(self, terms: Sequence[PerceptualTerm]) -> None:
         super().__init__()

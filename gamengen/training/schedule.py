@@ -1,4 +1,4 @@
-"""How long a training runs, its optimizer, and the learning rate of each step."""
+"""How long a training run is, its optimizer, and the learning rate of each step."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -14,7 +14,7 @@ from gamengen.runtime.settings import Settings
 
 
 class RunLength(Settings):
-    """How many steps a training has, and how often it logs and saves."""
+    """How many steps a training run has, and how often it logs and saves."""
 
     steps: PositiveInt
     log_every: PositiveInt
