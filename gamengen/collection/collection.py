@@ -47,9 +47,8 @@ class Collection:
     def __init__(self, folder: Path, games: int, frames: int, every: int, quiet: bool) -> None:
         self.folder, self.every = folder, every
         self.saved = latest(folder)
-        self.state = State(games=[Progress() for _ in range(games)])
-        if self.saved is not None:
-            self.state = last_state(folder)
+        new = State(games=[Progress() for _ in range(games)])
+        self.state = new if self.saved is None else last_state(folder)
         self.steps, self.frames = self.state.steps, self.state.frames
         self.rewards = [*self.state.rewards]
         self.first_frames, self.pauses = self.frames, 0
