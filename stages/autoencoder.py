@@ -15,15 +15,11 @@ from gamengen.data.encoding import AutoencoderConfig, require_size
 from gamengen.data.episodes import Episodes
 from gamengen.data.loader import Loader
 from gamengen.data.positions import Positions
-from gamengen.model.autoencoder import (
-    Autoencoder,
-    encoder_digest,
-    load_stable_diffusion,
-    pad,
-    to_float,
-)
+from gamengen.game.facts import GameFacts
+from gamengen.model.autoencoder import Autoencoder, encoder_digest, pad, to_float
 from gamengen.model.small_autoencoder import SmallAutoencoder, warm_start
 from gamengen.runtime import artifact, device
+from gamengen.runtime.checkpoint import load_pretrained
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.settings import Depth, Size
 from gamengen.runtime.stage import StageParams, run
@@ -93,7 +89,7 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
         autoencoder = Autoencoder(net, facts.seen_by(term.backbone for term in params.perceptual))
     else:
         assert params.source is not None
-        vae = load_stable_diffusion(params.source)
+        vae = load_pretrained(AutoencoderKL, params.source, "vae", "autoencoder.source")
         autoencoder = Autoencoder(vae, measure(vae, params, episodes, accelerator))
     autoencoder = autoencoder.to(accelerator.device).eval()
     with artifact.atomic_output(autoencoder_path, accelerator) as folder:
@@ -119,7 +115,7 @@ def fit(
     ).to(memory_format=torch.channels_last)
     if params.init:
         warm_start(net, Path(params.init))
-    frames, facts = Positions(episodes.of("train")), geometry(net, params.kind, episodes)
+    frames, facts = Positions(episodes.of("train")), geometry(net, episodes.game)
     model, optimizer = accelerator.prepare(net, params.optimizer.make(net.parameters()))
     net = accelerator.unwrap_model(model)
     if params.compile:
@@ -155,26 +151,20 @@ def fit(
     return net, train
 
 
-def geometry(
-    net: SmallAutoencoder | AutoencoderKL, kind: str, episodes: Episodes
-) -> AutoencoderConfig:
+def geometry(net: SmallAutoencoder | AutoencoderKL, game: GameFacts) -> AutoencoderConfig:
     """Facts of a network whose latents have not been measured."""
-    config = net.config
-    if kind == "small":
-        channels, downsampling = config["latent_channels"], net.downsampling
-    else:
-        channels = config["latent_channels"]
-        downsampling = 2 ** (len(config["block_out_channels"]) - 1)
+    channels, small = net.config["latent_channels"], isinstance(net, SmallAutoencoder)
+    downsampling = net.downsampling if small else 2 ** (len(net.config["block_out_channels"]) - 1)
     return AutoencoderConfig(
-        kind=kind,
-        height=episodes.game.height,
-        width=episodes.game.width,
+        kind="small" if small else "stable-diffusion",
+        height=game.height,
+        width=game.width,
         downsampling=downsampling,
         latent_channels=channels,
         latent_mean=[0.0] * channels,
         latent_std=[1.0] * channels,
         encoder_sha256=encoder_digest(net),
-        perceptual=["vgg"] if kind == "stable-diffusion" else [],  # Stable Diffusion's own loss
+        perceptual=[] if small else ["vgg"],  # Stable Diffusion's own loss
     )
 
 
@@ -189,7 +179,7 @@ def measure(
 
     Stable Diffusion's U-Net knows latents times its own scaling factor: that is kept.
     """
-    facts = geometry(net, params.kind, episodes)
+    facts = geometry(net, episodes.game)
     if params.kind == "stable-diffusion":
         std = 1.0 / net.config["scaling_factor"]
         return facts.model_copy(update={"latent_std": [std] * facts.latent_channels})

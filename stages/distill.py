@@ -1,5 +1,6 @@
 """Stage 6: a one-step student by distribution matching (§3.3.2)."""
 
+from copy import deepcopy
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,6 @@ from gamengen.data.loader import Loader
 from gamengen.model import diffusion
 from gamengen.model.denoiser import Denoiser, load_denoiser, require_match
 from gamengen.model.distillation import (
-    copy_of,
     dmd_gradient,
     dmd_loss,
     inner_timesteps,
@@ -54,7 +54,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
         teacher.noise_schedule, teacher.augmentation, params.guidance, params.level_margin
     )
     resume = artifact.resume_folder(params, [latents_path, denoiser_path], student_path)
-    student, fake = copy_of(teacher), copy_of(teacher)
+    student, fake = deepcopy(teacher).train(), deepcopy(teacher).train()
     teacher.requires_grad_(False).to(accelerator.device)
     student_model, student_optimizer = accelerator.prepare(
         student, params.generator.make(student.parameters())

@@ -92,7 +92,8 @@ def from_residual(
 
 
 def add_noise(x0: Tensor, eps: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
-    """``x_t`` of the forward process."""
+    """``x_t`` of the forward process; of predicted ``x0`` and ``eps``, a DDIM step to ``alpha_bar``
+    (Song et al. 2021, equation 12, eta 0)."""
     ab = append_dims(alpha_bar, x0)
     return ab.sqrt() * x0 + (1 - ab).sqrt() * eps
 
@@ -113,11 +114,6 @@ def eps_from(v: Tensor, x_t: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
     """The noise that ``v`` predicts at ``x_t``."""
     ab = append_dims(alpha_bar, x_t)
     return ab.sqrt() * v + (1 - ab).sqrt() * x_t
-
-
-def ddim_step(x0: Tensor, eps: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
-    """Deterministic DDIM (Song et al. 2021, equation 12, eta 0): on to a lower noise level."""
-    return add_noise(x0, eps, alpha_bar)
 
 
 def predict(

@@ -8,7 +8,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from gamengen.model import diffusion
-from gamengen.model.denoiser import Denoiser
 from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling
 from gamengen.runtime.errors import InputError
 
@@ -100,10 +99,3 @@ def require_distillable(
             f"params.yaml: distill.level_margin: {level_margin}: must be larger: it leaves a "
             f"timestep of noise alone among the {schedule.timesteps} of train.noise.timesteps"
         )
-
-
-def copy_of(teacher: Denoiser) -> Denoiser:
-    """A denoiser with the teacher's config and weights, to train on."""
-    twin = Denoiser.from_config(teacher.config)
-    twin.load_state_dict(teacher.state_dict())
-    return twin.to(memory_format=torch.channels_last).train()

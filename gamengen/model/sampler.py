@@ -91,7 +91,7 @@ class Sampler:
             )
             x0 = diffusion.x0_from(v, x_t, alpha_bar)
             eps = diffusion.eps_from(v, x_t, alpha_bar)
-            x_t = diffusion.ddim_step(x0, eps, torch.full_like(alpha_bar, then))
+            x_t = diffusion.add_noise(x0, eps, torch.full_like(alpha_bar, then))
         return diffusion.from_residual(x_t, context, self.denoiser.residual_std)
 
     def draw(

@@ -8,6 +8,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from gamengen.model.denoiser import Denoiser, load_denoiser
+from gamengen.runtime.checkpoint import load_pretrained
 from gamengen.runtime.errors import InputError
 
 
@@ -18,16 +19,7 @@ def from_stable_diffusion(source: str, **facts: Any) -> Denoiser:
     zero, so that at first the network is the text model with its frames unseen (§3.2). Text
     cross-attention layers are re-used for action tokens.
     """
-    subfolder = "unet" if not (Path(source) / "config.json").is_file() else None
-    try:
-        old = UNet2DConditionModel.from_pretrained(
-            source, subfolder=subfolder, low_cpu_mem_usage=False
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"train.unet.source: {source!r} is neither a folder with a UNet2DConditionModel "
-            f"(config.json and weights, here or in unet/) nor one on the hub: {error}"
-        ) from error
+    old = load_pretrained(UNet2DConditionModel, source, "unet", "train.unet.source")
     channels = facts["latent_shape"][0]
     if old.config["in_channels"] != channels:
         raise InputError(

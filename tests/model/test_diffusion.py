@@ -70,7 +70,7 @@ def test_ddim_is_diffusers_ddim(zero_snr: bool) -> None:
         x0, eps = diffusion.x0_from(v, x, now), diffusion.eps_from(v, x, now)
         following = alpha_bars[then : then + 1] if then >= 0 else torch.ones(1)
         assert i == len(timesteps) - 1 or then == timesteps[i + 1]
-        x = diffusion.ddim_step(x0, eps, following)
+        x = diffusion.add_noise(x0, eps, following)
         y = theirs.step(w, t, y).prev_sample
         torch.testing.assert_close(x, y, atol=1e-4, rtol=1e-4)
 
