@@ -45,15 +45,11 @@ class UNet(StageParams):
     embedding_dim: Annotated[Size, Field(ge=4)]  # two waves at least, whose lengths differ
 
     @model_validator(mode="after")
-    def _attends_in_whole_heads(self) -> Self:
+    def _can_be_built(self) -> Self:
         if self.widths[-1] % self.head_dim:
             raise ValueError(
                 f"head_dim: {self.head_dim}: must divide the last of widths: {self.widths[-1]}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _comes_from_somewhere(self) -> Self:
         if self.kind == "stable-diffusion" and not self.source:
             raise ValueError(
                 f"source: {self.source}: name a hub model or a folder: kind stable-diffusion "
@@ -89,22 +85,14 @@ class Params(StageParams):
         return [path for path in named if path.exists()]
 
     @model_validator(mode="after")
-    def _dropped_context_has_no_last_frame(self) -> Self:
+    def _fits_together(self) -> Self:
         if self.residual and self.augmentation.context_dropout > 0:
             raise ValueError(
                 f"augmentation.context_dropout: {self.augmentation.context_dropout}: must be 0 "
                 "with residual: true, which is the change since a frame that would be dropped"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _has_checkpoints_for_gradients(self) -> Self:
         if self.gradient_checkpointing and self.unet.kind == "small":
             raise ValueError("gradient_checkpointing: true: the small U-Net has none: false")
-        return self
-
-    @model_validator(mode="after")
-    def _can_be_sampled_so(self) -> Self:
         require_sampleable(self.sampling, self.noise, self.augmentation, "sampling.")
         if self.objective.terminal_share == 1:
             raise ValueError(

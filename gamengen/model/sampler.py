@@ -80,15 +80,14 @@ class Sampler:
             if context_eps is None:
                 raise ValueError(f"context_noise: {noise_level}: needs context_eps")
             context = self.denoiser.augmentation.apply(context, context_eps, level)
+        condition = context, actions, level_class
+        guidance, null_class = self.sampling.guidance, self.denoiser.null_context_class
         x_t = self.sampling.temperature * noise
         for t, now, then in zip(
             self.timesteps, self.alpha_bars[:-1], self.alpha_bars[1:], strict=True
         ):
             alpha_bar = torch.full((len(x_t),), now, device=x_t.device)
-            guidance, null = self.sampling.guidance, self.denoiser.null_context_class
-            v = guided_velocity(
-                self.velocity, x_t, t, context, actions, level_class, guidance, null
-            )
+            v = guided_velocity(self.velocity, x_t, t, *condition, guidance, null_class)
             x0 = diffusion.x0_from(v, x_t, alpha_bar)
             eps = diffusion.eps_from(v, x_t, alpha_bar)
             x_t = diffusion.add_noise(x0, eps, torch.full_like(alpha_bar, then))

@@ -42,7 +42,7 @@ class Training:
         self.file, self.curve = resume / "checkpoint.safetensors", resume / "loss.csv"
         self.start, notes = checkpoint.load(self.file, parts)
         self.rows: list[dict[str, Any]] = json.loads(notes) if notes else []
-        self.losses, self.saved = MetricLog(self.start), self.start
+        self.metric_log, self.saved = MetricLog(self.start), self.start
         self.interrupt = Interrupt()
         if accelerator.is_main_process:
             resume.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ class Training:
         Raises InputError when a number is found that is not finite: the host looks when it logs,
         and before anything is saved.
         """
-        self.losses.add(losses)
+        self.metric_log.add(losses)
         count, schedule = step + 1, self.schedule
         last = count == schedule.steps
         logs = count % schedule.log_every == 0 or last
@@ -100,7 +100,7 @@ class Training:
 
     def save(self, count: int) -> None:
         """Checkpoint now; the first process writes."""
-        self.losses.means(self.accelerator)
+        self.metric_log.means(self.accelerator)
         if self.accelerator.is_main_process:
             checkpoint.save(self.file, count, self.parts, json.dumps(self.rows))
         self.saved = count
@@ -131,8 +131,8 @@ class Training:
         )
 
     def _log(self, count: int) -> None:
-        means = self.losses.means(self.accelerator)
-        self.losses = MetricLog(count)
+        means = self.metric_log.means(self.accelerator)
+        self.metric_log = MetricLog(count)
         if not self.accelerator.is_main_process:
             return
         row = {"step": count} | {name: f"{value:.6g}" for name, value in means.items()}

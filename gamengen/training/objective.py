@@ -109,14 +109,13 @@ def self_generated_context_losses(
     Accelerate wrapped it.
     """
     length, std = denoiser.context_frames, denoiser.residual_std
+    null_class = denoiser.null_context_class
     context = window.frames[:, :length]
     for n in range(targets):
         noisy, level_class = noisy_context(
             denoiser, context, random.context_eps[:, n : n + length], random.level
         )
-        noisy, level_class = drop_context(
-            noisy, level_class, random.dropped, denoiser.null_context_class
-        )
+        noisy, level_class = drop_context(noisy, level_class, random.dropped, null_class)
         residual = diffusion.to_residual(window.frames[:, length + n], noisy, std)
         loss, predicted = velocity_loss(
             model,
