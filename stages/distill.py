@@ -13,12 +13,7 @@ from gamengen.data.latents import Latents, Window, Windows
 from gamengen.data.loader import Loader
 from gamengen.model import diffusion
 from gamengen.model.denoiser import Denoiser, load_denoiser, require_match
-from gamengen.model.distillation import (
-    dmd_gradient,
-    dmd_loss,
-    inner_timesteps,
-    require_distillable,
-)
+from gamengen.model.distillation import dmd_gradient, dmd_loss, inner_timesteps, require_distillable
 from gamengen.model.sampler import guided_velocity
 from gamengen.runtime import artifact, device
 from gamengen.runtime.checkpoint import save_model
@@ -146,11 +141,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
 
 
 def guided(
-    model: Denoiser,
-    context: objective.Context,
-    guidance: float,
-    x_t: torch.Tensor,
-    t: torch.Tensor,
+    model: Denoiser, context: objective.Context, guidance: float, x_t: torch.Tensor, t: torch.Tensor
 ) -> torch.Tensor:
     """A velocity with its context filled in, in float32."""
     return guided_velocity(model, x_t, t, *context, guidance, model.null_context_class).float()

@@ -57,12 +57,7 @@ class RecordedGame(gymnasium.Env):
     """
 
     def __init__(
-        self,
-        facts: GameFacts,
-        rules: Rules,
-        writer: Writer,
-        policy: Policy,
-        progress: Progress,
+        self, facts: GameFacts, rules: Rules, writer: Writer, policy: Policy, progress: Progress
     ) -> None:
         self.facts, self.rules, self.writer = facts, rules, writer
         self.policy: Policy = progress.policy or policy

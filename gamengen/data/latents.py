@@ -176,12 +176,7 @@ class Windows:
     """
 
     def __init__(
-        self,
-        latents: Latents,
-        split: Split,
-        context_frames: int,
-        targets: int,
-        share: float = 1.0,
+        self, latents: Latents, split: Split, context_frames: int, targets: int, share: float = 1.0
     ) -> None:
         self.latents, self.context_frames, self.targets = latents, context_frames, targets
         found = latents.of(split, longer_than=targets)

@@ -34,10 +34,7 @@ class RollingContext:
 
     def push(self, latent: Float[Tensor, "b c h w"]) -> None:
         """Make ``latent`` the last frame; the oldest is forgotten."""
-        for buffer, shifted in (
-            (self.context, self.shifted),
-            (self.actions, self.shifted_actions),
-        ):
+        for buffer, shifted in ((self.context, self.shifted), (self.actions, self.shifted_actions)):
             shifted[:, :-1].copy_(buffer[:, 1:])
             buffer.copy_(shifted)
         self.context[:, -1].copy_(latent)

