@@ -12,7 +12,6 @@ from accelerate import Accelerator
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
-from stable_baselines3.common.vec_env import VecEnv
 
 from gamengen.collection.agent import AgentSettings, Choose, new_agent, play, saved_agent, train
 from gamengen.collection.collection import Collection, last_state, write_rewards
@@ -107,7 +106,10 @@ def main(params: Params, episodes: Path) -> None:
         try:
             agent, choose = None, uniform(params, rank, len(facts.actions))
             if policy == "training":
-                agent = the_agent(params, rank, games, collection.saved)
+                if collection.saved is not None:
+                    agent = saved_agent(collection.saved / "agent.zip", games)
+                else:
+                    agent = new_agent(params.agent, games, params.seed + rank)
                 collection.restore_random()
                 steps = ceil(params.agent.training_steps / processes)
                 train(agent, steps, collection, board(accelerator, episodes))
@@ -153,13 +155,6 @@ def writer(params: Params, folder: Path, rank: int, processes: int, game: int) -
         games=params.games,
         seed=params.seed,
     )
-
-
-def the_agent(params: Params, rank: int, games: VecEnv, saved: Path | None) -> PPO:
-    """The agent of the checkpoint, or a new one."""
-    if saved is not None:
-        return saved_agent(saved / "agent.zip", games)
-    return new_agent(params.agent, games, params.seed + rank)
 
 
 def uniform(params: Params, rank: int, actions: int) -> Choose:

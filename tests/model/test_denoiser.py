@@ -243,8 +243,8 @@ def test_a_warm_start_from_another_network_is_refused(made: Path, tmp_path: Path
 def test_a_warm_start_tells_of_another_encoder(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = tiny.tiny_params({})["train"]
-    facts = {"schedule": told["noise"], "augmentation": told["augmentation"]}
+    numbers = tiny.tiny_params({})["train"]
+    facts = {"schedule": numbers["noise"], "augmentation": numbers["augmentation"]}
     others = make_autoencoder(tmp_path / "autoencoder", seed=9)
     latents = make_latents(tmp_path / "latents", made / "episodes", others)
     make_denoiser(tmp_path / "source", latents, **facts)
@@ -258,8 +258,8 @@ def test_a_warm_start_tells_of_another_encoder(
 
 
 def test_a_warm_start_trains_on(made: Path, tmp_path: Path) -> None:
-    told = tiny.tiny_params({})["train"]
-    facts = {"schedule": told["noise"], "augmentation": told["augmentation"]}
+    numbers = tiny.tiny_params({})["train"]
+    facts = {"schedule": numbers["noise"], "augmentation": numbers["augmentation"]}
     make_denoiser(tmp_path / "source", made / "latents", residual_std=0.123, **facts)
     settings = tiny.params(train.Params, "train", init=str(tmp_path / "source"))
     train.main(settings, made / "latents", made / "autoencoder", tmp_path / "out")
