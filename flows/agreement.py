@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gamengen.data.encoding import Facts, read_facts, require_size
+from gamengen.data.encoding import AutoencoderConfig, read_facts, require_size
 from gamengen.evaluation import fvd
 from gamengen.game.facts import GameFacts
 from gamengen.game.scenario import game_facts
@@ -72,7 +72,7 @@ def timesteps(p: Any) -> Iterator[str]:
 def distilling(p: Any) -> Iterator[str]:
     """The teacher can be distilled as it is trained."""
     teacher = p.train.noise, p.train.augmentation
-    distillation.require_fit(*teacher, p.distill.guidance, p.distill.level_margin)
+    distillation.require_distillable(*teacher, p.distill.guidance, p.distill.level_margin)
     yield from ()
 
 
@@ -112,10 +112,10 @@ def networks(p: Any) -> Iterator[str]:
     if denoiser is not None:
         Sampler(denoiser, p.train.sampling)
         if p.train.init and Path(p.train.init).is_dir():
-            can_begin_with(Path(p.train.init), p.train, denoiser)
+            can_begin_with(Path(p.train.init), denoiser)
 
 
-def autoencoder_facts(settings: Any, game: GameFacts) -> Facts | None:
+def autoencoder_facts(settings: Any, game: GameFacts) -> AutoencoderConfig | None:
     """What an autoencoder's latents will be; None where only the hub, or another machine, knows.
 
     Raises InputError where its folder holds none, or one for other frames.
@@ -141,7 +141,7 @@ def autoencoder_facts(settings: Any, game: GameFacts) -> Facts | None:
     return facts
 
 
-def trained_here(settings: Any, game: GameFacts) -> Facts:
+def trained_here(settings: Any, game: GameFacts) -> AutoencoderConfig:
     """The latents of an autoencoder of these sizes. Raises InputError where it has none."""
     downsampling = settings.unshuffle * 2 ** (len(settings.widths) - 1)
     facts = unmeasured("small", settings.latent_channels, downsampling, game)
@@ -176,9 +176,9 @@ def require_buildable(net: nn.Module, key: str) -> None:
         raise InputError(f"params.yaml: {key}: too wide or too deep: {count:.1e} parameters")
 
 
-def unmeasured(kind: Any, channels: int, downsampling: int, game: GameFacts) -> Facts:
+def unmeasured(kind: Any, channels: int, downsampling: int, game: GameFacts) -> AutoencoderConfig:
     """Facts before anything was trained or encoded."""
-    return Facts(
+    return AutoencoderConfig(
         kind=kind,
         height=game.height,
         width=game.width,
@@ -186,17 +186,16 @@ def unmeasured(kind: Any, channels: int, downsampling: int, game: GameFacts) -> 
         latent_channels=channels,
         latent_mean=[0.0] * channels,
         latent_std=[1.0] * channels,
-        encoder="",
+        encoder_sha256="",
     )
 
 
-def built(train: Any, facts: Facts, game: GameFacts) -> Denoiser | None:
+def built(train: Any, facts: AutoencoderConfig, game: GameFacts) -> Denoiser | None:
     """The denoiser before training; None where only the hub knows its sizes."""
     stage = importlib.import_module("stages.train")
     known = SimpleNamespace(autoencoder=facts, game=game, change_std=1.0)
-    fresh = train.model_copy(update={"init": None})
     if train.unet.kind == "small":
-        denoiser: Denoiser = stage.build(fresh, known)
+        denoiser: Denoiser = stage.build(train, known)
         return denoiser
     config = config_of(Path(train.unet.source), "unet")
     if config is None:
@@ -207,7 +206,7 @@ def built(train: Any, facts: Facts, game: GameFacts) -> Denoiser | None:
             f"{config['in_channels']} channels, the latents of autoencoder have "
             f"{facts.latent_channels}"
         )
-    return Denoiser(network=network_like(config), **stage.facts_of(fresh, known))
+    return Denoiser(network=network_like(config), **stage.facts_of(train, known))
 
 
 def run(denoiser: Denoiser) -> None:
@@ -218,11 +217,10 @@ def run(denoiser: Denoiser) -> None:
     denoiser(torch.empty(1, *shape), number, torch.empty(*past, *shape), actions, number)
 
 
-def can_begin_with(folder: Path, train: Any, denoiser: Denoiser) -> None:
+def can_begin_with(folder: Path, denoiser: Denoiser) -> None:
     """Raise InputError unless the denoiser can begin with the weights in a folder."""
     old = on_meta(Denoiser, folder, "train.init")
     require_same_kind(old, denoiser, folder)
-    importlib.import_module("stages.train").require_kind(train, old.residual_std)
 
 
 def on_meta(kind: type[Model], folder: Path, key: str) -> Model:

@@ -11,30 +11,26 @@ from diffusers import AutoencoderKL
 from pydantic import Field, NonNegativeInt, model_validator
 from tqdm import tqdm
 
-from gamengen.data.encoding import Facts, require_size
+from gamengen.data.encoding import AutoencoderConfig, require_size
 from gamengen.data.episodes import Episodes
 from gamengen.data.loader import Loader
 from gamengen.data.positions import Positions
-from gamengen.model.autoencoder import (
-    Autoencoder,
-    encoder_digest,
-    load_stable_diffusion,
-    pad,
-    to_float,
-)
+from gamengen.game.facts import GameFacts
+from gamengen.model.autoencoder import Autoencoder, encoder_digest, pad, to_float
 from gamengen.model.small_autoencoder import SmallAutoencoder, warm_start
 from gamengen.runtime import artifact, device
+from gamengen.runtime.checkpoint import load_pretrained
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.settings import Depth, Size
 from gamengen.runtime.stage import StageParams, run
-from gamengen.training.loop import Training, share
+from gamengen.training.loop import Training, per_process_batch_size
 from gamengen.training.perceptual import (
     PerceptualLoss,
     PerceptualTerm,
     load_lpips,
     perceptual_distance,
 )
-from gamengen.training.schedule import OptimizerParams, Schedule
+from gamengen.training.schedule import OptimizerParams, RunLength
 
 
 class Params(StageParams):
@@ -49,13 +45,13 @@ class Params(StageParams):
     encoder_blocks: Depth  # per resolution
     decoder_blocks: Depth
     batch_size: Size  # over all processes
-    schedule: Schedule
+    schedule: RunLength
     optimizer: OptimizerParams
     perceptual: list[PerceptualTerm]
-    latent_noise: float = Field(ge=0, le=100)  # while training, in units of the latents' deviation
+    latent_noise: float = Field(ge=0, le=100)  # while training, in units of the latents' std
     precision: device.Precision
     compile: bool
-    scale_frames: Size  # how many frames the latents' mean and deviation are measured on
+    scale_frames: Size  # how many frames the latents' mean and std are measured on
     seed: NonNegativeInt
 
     @model_validator(mode="after")
@@ -93,14 +89,14 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
         autoencoder = Autoencoder(net, facts.seen_by(term.backbone for term in params.perceptual))
     else:
         assert params.source is not None
-        vae = load_stable_diffusion(params.source)
+        vae = load_pretrained(AutoencoderKL, params.source, "vae", "autoencoder.source")
         autoencoder = Autoencoder(vae, measure(vae, params, episodes, accelerator))
     autoencoder = autoencoder.to(accelerator.device).eval()
-    with artifact.whole(autoencoder_path, accelerator) as folder:
+    with artifact.atomic_output(autoencoder_path, accelerator) as folder:
         if accelerator.is_main_process:
             autoencoder.save(folder)
             if train:
-                train.publish(folder)
+                train.write_loss_curve(folder)
     pictures = torch.from_numpy(episodes.batch(unseen))
     report(autoencoder, params, pictures, accelerator)
 
@@ -119,7 +115,7 @@ def fit(
     ).to(memory_format=torch.channels_last)
     if params.init:
         warm_start(net, Path(params.init))
-    frames, facts = Positions(episodes.of("train")), geometry(net, params.kind, episodes)
+    frames, facts = Positions(episodes.of("train")), geometry(net, episodes.game)
     model, optimizer = accelerator.prepare(net, params.optimizer.make(net.parameters()))
     net = accelerator.unwrap_model(model)
     if params.compile:
@@ -127,7 +123,7 @@ def fit(
         device.compile_module(net.decoder)
     lpips = PerceptualLoss(params.perceptual).to(accelerator.device)
     precision = device.resolve(params.precision, accelerator.device)
-    size = share(params.batch_size, accelerator.num_processes, "autoencoder")
+    size = per_process_batch_size(params.batch_size, accelerator.num_processes, "autoencoder")
 
     def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         places = frames.draw(size, params.seed, step, accelerator.process_index)
@@ -149,30 +145,26 @@ def fit(
             accelerator.backward(loss)
             norm = params.optimizer.step(optimizer, accelerator)
             device.sync()
-            told = {"loss": loss, "pixels": pixels, **distances, "gradient_norm": norm}
-            train.done(step, told)
+            losses = {"loss": loss, "pixels": pixels} | distances
+            train.done(step, losses | {"gradient_norm": norm})
     accelerator.print(f"waited for data {loader.waiting_share:.1%} of the time")
     return net, train
 
 
-def geometry(net: SmallAutoencoder | AutoencoderKL, kind: str, episodes: Episodes) -> Facts:
+def geometry(net: SmallAutoencoder | AutoencoderKL, game: GameFacts) -> AutoencoderConfig:
     """Facts of a network whose latents have not been measured."""
-    config = net.config
-    if kind == "small":
-        channels, downsampling = config["latent_channels"], net.downsampling
-    else:
-        channels = config["latent_channels"]
-        downsampling = 2 ** (len(config["block_out_channels"]) - 1)
-    return Facts(
-        kind=kind,
-        height=episodes.game.height,
-        width=episodes.game.width,
+    channels, small = net.config["latent_channels"], isinstance(net, SmallAutoencoder)
+    downsampling = net.downsampling if small else 2 ** (len(net.config["block_out_channels"]) - 1)
+    return AutoencoderConfig(
+        kind="small" if small else "stable-diffusion",
+        height=game.height,
+        width=game.width,
         downsampling=downsampling,
         latent_channels=channels,
         latent_mean=[0.0] * channels,
         latent_std=[1.0] * channels,
-        encoder=encoder_digest(net),
-        perceptual=["vgg"] if kind == "stable-diffusion" else [],  # Stable Diffusion's own loss
+        encoder_sha256=encoder_digest(net),
+        perceptual=[] if small else ["vgg"],  # Stable Diffusion's own loss
     )
 
 
@@ -182,12 +174,12 @@ def measure(
     params: Params,
     episodes: Episodes,
     accelerator: Accelerator,
-) -> Facts:
-    """The facts, with the mean and deviation of each latent channel over training frames.
+) -> AutoencoderConfig:
+    """The facts, with the mean and std of each latent channel over training frames.
 
     Stable Diffusion's U-Net knows latents times its own scaling factor: that is kept.
     """
-    facts = geometry(net, params.kind, episodes)
+    facts = geometry(net, episodes.game)
     if params.kind == "stable-diffusion":
         std = 1.0 / net.config["scaling_factor"]
         return facts.model_copy(update={"latent_std": [std] * facts.latent_channels})

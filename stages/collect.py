@@ -12,7 +12,6 @@ from accelerate import Accelerator
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
-from stable_baselines3.common.vec_env import VecEnv
 
 from gamengen.collection.agent import AgentSettings, Choose, new_agent, play, saved_agent, train
 from gamengen.collection.collection import Collection, last_state, write_rewards
@@ -25,7 +24,7 @@ from gamengen.game.doom import Game, Resolution, Supersampling, game_files, own_
 from gamengen.game.facts import GameFacts
 from gamengen.game.scenario import game_facts
 from gamengen.runtime import device
-from gamengen.runtime.artifact import link, require_space, resume_folder, whole
+from gamengen.runtime.artifact import atomic_output, link, require_space, resume_folder
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.stage import StageParams, run
 
@@ -107,7 +106,10 @@ def main(params: Params, episodes: Path) -> None:
         try:
             agent, choose = None, uniform(params, rank, len(facts.actions))
             if policy == "training":
-                agent = the_agent(params, rank, games, collection.saved)
+                if collection.saved is not None:
+                    agent = saved_agent(collection.saved / "agent.zip", games)
+                else:
+                    agent = new_agent(params.agent, games, params.seed + rank)
                 collection.restore_random()
                 steps = ceil(params.agent.training_steps / processes)
                 train(agent, steps, collection, board(accelerator, episodes))
@@ -119,7 +121,7 @@ def main(params: Params, episodes: Path) -> None:
         finally:
             games.close()
     device.wait(accelerator)
-    with whole(episodes, accelerator) as folder:
+    with atomic_output(episodes, accelerator) as folder:
         if accelerator.is_main_process:
             entries = publish(params, facts, resume, processes, folder)
     if accelerator.is_main_process:
@@ -153,13 +155,6 @@ def writer(params: Params, folder: Path, rank: int, processes: int, game: int) -
         games=params.games,
         seed=params.seed,
     )
-
-
-def the_agent(params: Params, rank: int, games: VecEnv, saved: Path | None) -> PPO:
-    """The agent of the checkpoint, or a new one."""
-    if saved is not None:
-        return saved_agent(saved / "agent.zip", games)
-    return new_agent(params.agent, games, params.seed + rank)
 
 
 def uniform(params: Params, rank: int, actions: int) -> Choose:

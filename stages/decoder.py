@@ -17,16 +17,16 @@ from gamengen.model.autoencoder import Autoencoder, to_float
 from gamengen.runtime import artifact, device
 from gamengen.runtime.settings import Size
 from gamengen.runtime.stage import StageParams, run
-from gamengen.training.loop import Training, share
+from gamengen.training.loop import Training, per_process_batch_size
 from gamengen.training.perceptual import PerceptualLoss, PerceptualTerm
-from gamengen.training.schedule import OptimizerParams, Schedule
+from gamengen.training.schedule import OptimizerParams, RunLength
 
 
 class Params(StageParams):
     """How the decoder is fine-tuned."""
 
     batch_size: Size  # over all processes
-    schedule: Schedule
+    schedule: RunLength
     optimizer: OptimizerParams
     perceptual: list[PerceptualTerm]  # none is the paper's plain MSE
     precision: device.Precision
@@ -46,7 +46,9 @@ def main(
     episodes, latents = Episodes(episodes_path), Latents(latents_path)
     autoencoder = Autoencoder.load(autoencoder_path)
     facts = autoencoder.facts
-    require_same_encoder(latents.autoencoder.encoder, facts.encoder, latents_path, autoencoder_path)
+    require_same_encoder(
+        latents.autoencoder.encoder_sha256, facts.encoder_sha256, latents_path, autoencoder_path
+    )
     require_same_games(episodes, latents)
     inputs = [episodes_path, latents_path, autoencoder_path]
     resume = artifact.resume_folder(params, inputs, decoder_path)
@@ -60,7 +62,7 @@ def main(
             device.compile_module(part)
     frames = Positions(episodes.of("train"))
     encoded = {entry.id: entry for entry in latents.entries}
-    size = share(params.batch_size, accelerator.num_processes, "decoder")
+    size = per_process_batch_size(params.batch_size, accelerator.num_processes, "decoder")
 
     def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         places = frames.draw(size, params.seed, step, accelerator.process_index)
@@ -85,10 +87,10 @@ def main(
             train.done(step, {"loss": loss, "mse": mse, **distances, "gradient_norm": norm})
 
     autoencoder.facts = facts.seen_by(term.backbone for term in params.perceptual)
-    with artifact.whole(decoder_path, accelerator) as folder:
+    with artifact.atomic_output(decoder_path, accelerator) as folder:
         if accelerator.is_main_process:
             autoencoder.save(folder)
-            train.publish(folder)
+            train.write_loss_curve(folder)
     accelerator.print(
         f"decoder: {params.schedule.steps} steps of {params.batch_size} frames; "
         f"waited for data {loader.waiting_share:.1%} of the time"

@@ -1,23 +1,19 @@
 """Stage 6: a one-step student by distribution matching (§3.3.2)."""
 
+from copy import deepcopy
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, NonNegativeInt
 
 from gamengen.data.latents import Latents, Window, Windows
 from gamengen.data.loader import Loader
 from gamengen.model import diffusion
 from gamengen.model.denoiser import Denoiser, load_denoiser, require_match
-from gamengen.model.distillation import (
-    copy_of,
-    matching_gradient,
-    matching_loss,
-    noise_levels,
-    require_fit,
-)
+from gamengen.model.distillation import dmd_gradient, dmd_loss, inner_timesteps, require_distillable
 from gamengen.model.sampler import guided_velocity
 from gamengen.runtime import artifact, device
 from gamengen.runtime.checkpoint import save_model
@@ -25,17 +21,15 @@ from gamengen.runtime.settings import Size
 from gamengen.runtime.stage import StageParams, run
 from gamengen.training import objective
 from gamengen.training.ema import Ema
-from gamengen.training.loop import Training, share
-from gamengen.training.schedule import OptimizerParams, Schedule
-
-UNIFORM = objective.Objective(targets=1, single_target_share=0.0, terminal_share=0.0)
+from gamengen.training.loop import Training, per_process_batch_size
+from gamengen.training.schedule import OptimizerParams, RunLength
 
 
 class Params(StageParams):
     """How the student is distilled."""
 
     batch_size: Size  # over all processes
-    schedule: Schedule
+    schedule: RunLength
     generator: OptimizerParams
     fake_score: OptimizerParams
     guidance: float = Field(ge=1, le=100)  # of the teacher, on past frames
@@ -51,9 +45,11 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
     latents = Latents(latents_path)
     teacher = load_denoiser(denoiser_path).to(memory_format=torch.channels_last)
     require_match(teacher, denoiser_path, latents_path, latents.autoencoder, latents.game)
-    require_fit(teacher.schedule, teacher.augmentation, params.guidance, params.level_margin)
+    require_distillable(
+        teacher.noise_schedule, teacher.augmentation, params.guidance, params.level_margin
+    )
     resume = artifact.resume_folder(params, [latents_path, denoiser_path], student_path)
-    student, fake = copy_of(teacher), copy_of(teacher)
+    student, fake = deepcopy(teacher).train(), deepcopy(teacher).train()
     teacher.requires_grad_(False).to(accelerator.device)
     student_model, student_optimizer = accelerator.prepare(
         student, params.generator.make(student.parameters())
@@ -64,21 +60,19 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
     student, fake = accelerator.unwrap_model(student_model), accelerator.unwrap_model(fake_model)
     precision = device.resolve(params.precision, accelerator.device)
     ema = Ema(student, params.ema_decay)
-    alpha_bars = teacher.schedule.alpha_bars().to(accelerator.device)
-    first = teacher.schedule.sampling_timesteps(1)[0]
+    alpha_bars, timesteps = teacher.alpha_bars, teacher.noise_schedule.timesteps
     windows = Windows(latents, "train", teacher.context_frames, targets=1)
     rank = accelerator.process_index
-    size = share(params.batch_size, accelerator.num_processes, "distill")
+    size = per_process_batch_size(params.batch_size, accelerator.num_processes, "distill")
 
-    def batch_at(
-        step: int,
-    ) -> tuple[Window, objective.RandomInputs, objective.RandomInputs, torch.Tensor]:
+    def batch_at(step: int) -> tuple[Window, objective.RandomInputs, list[torch.Tensor]]:
+        """Besides: noise that the student starts from; noise and timesteps of the fake score."""
         window = windows.draw(size, params.seed, step, rank)
-        draws = [
-            objective.draw(window, teacher, UNIFORM, params.seed + i, step, rank) for i in (0, 1)
-        ]
+        draws = objective.draw(window, teacher, 0.0, params.seed, step, rank)
         random = device.generator(params.seed, step, rank, 2)
-        return window, draws[0], draws[1], torch.randn(window.target.shape, generator=random)
+        start, fake_eps = torch.randn(2, *window.target.shape, generator=random)
+        fake_t = torch.randint(timesteps, (size,), generator=random)
+        return window, draws, [start, fake_eps, fake_t]
 
     parts = {
         "student": student,
@@ -92,17 +86,18 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
         for step, batch in loader:
             params.generator.set_rate(student_optimizer, step, params.schedule.steps)
             params.fake_score.set_rate(fake_optimizer, step, params.schedule.steps)
-            window = objective.to(batch[0], accelerator.device)
-            draws = objective.to(batch[1], accelerator.device)
-            fake_draws = objective.to(batch[2], accelerator.device)
+            window = objective.to_device(batch[0], accelerator.device)
+            draws = objective.to_device(batch[1], accelerator.device)
+            start, fake_eps, fake_t = (each.to(accelerator.device) for each in batch[2])
             noisy, level_class = objective.noisy_context(
                 teacher, window.context, draws.context_eps, draws.level
             )
-            context, start = (noisy, window.actions, level_class), batch[3].to(accelerator.device)
+            context = noisy, window.actions, level_class
             with device.autocast(accelerator.device, precision):
-                sample = diffusion.one_step(student_model, start, first, alpha_bars, *context)
-                t = noise_levels(draws.t[:, 0], teacher.schedule.timesteps, params.level_margin)
-                gradient = matching_gradient(
+                last = torch.full_like(fake_t, timesteps - 1)  # where a sampler of one step begins
+                _, sample = diffusion.predict(student_model, start, last, alpha_bars, *context)
+                t = inner_timesteps(draws.t[:, 0], timesteps, params.level_margin)
+                gradient = dmd_gradient(
                     partial(guided, teacher, context, params.guidance),
                     partial(guided, fake, context, 1.0),
                     sample.detach(),
@@ -110,35 +105,35 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
                     t,
                     alpha_bars[t],
                 )
-            student_loss = matching_loss(sample, gradient)
+            student_loss = dmd_loss(sample, gradient)
             accelerator.backward(student_loss)
             norm = params.generator.step(student_optimizer, accelerator)
             ema.update(student, step)
 
             with device.autocast(accelerator.device, precision):
                 fake_loss, _ = objective.velocity_loss(
-                    fake_model,
-                    sample.detach(),
-                    context,
-                    fake_draws.t[:, 0],
-                    fake_draws.eps[:, 0],
-                    alpha_bars,
+                    fake_model, sample.detach(), context, fake_t, fake_eps, alpha_bars
                 )
             accelerator.backward(fake_loss)
             fake_norm = params.fake_score.step(fake_optimizer, accelerator)
             device.sync()
             real = diffusion.to_residual(window.target, noisy, teacher.residual_std)
-            error = (sample.detach() - real).square().mean()
-            losses = {"loss": fake_loss, "gradient": gradient.abs().mean(), "x0": error}
-            train.done(step, losses | {"gradient_norm": norm, "fake_gradient_norm": fake_norm})
+            losses = {
+                "fake_score_loss": fake_loss,
+                "dmd_gradient": gradient.abs().mean(),
+                "x0_mse": F.mse_loss(sample.detach(), real),
+                "student_gradient_norm": norm,
+                "fake_score_gradient_norm": fake_norm,
+            }
+            train.done(step, losses)
 
     ema.copy_to(student)
-    with artifact.whole(student_path, accelerator) as folder:
+    with artifact.atomic_output(student_path, accelerator) as folder:
         if accelerator.is_main_process:
             one_step = replace(teacher.sampling, steps=1, guidance=1.0, temperature=1.0)
             student.register_to_config(sampling=asdict(one_step))
             save_model(student, folder)
-            train.publish(folder)
+            train.write_loss_curve(folder)
     accelerator.print(
         f"student: {params.schedule.steps} steps of {params.batch_size} windows; "
         f"waited for data {loader.waiting_share:.1%} of the time"
@@ -146,14 +141,10 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
 
 
 def guided(
-    model: Denoiser,
-    context: objective.Context,
-    guidance: float,
-    x_t: torch.Tensor,
-    t: torch.Tensor,
+    model: Denoiser, context: objective.Context, guidance: float, x_t: torch.Tensor, t: torch.Tensor
 ) -> torch.Tensor:
     """A velocity with its context filled in, in float32."""
-    return guided_velocity(model, x_t, t, *context, guidance, model.dropped).float()
+    return guided_velocity(model, x_t, t, *context, guidance, model.null_context_class).float()
 
 
 cli = partial(run, "distill", Params, main)

@@ -65,7 +65,7 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path, latents_pa
             writer.write(first, np.concatenate(latents), np.concatenate(actions))
     seconds = time.perf_counter() - begin
 
-    with artifact.whole(latents_path, accelerator) as folder:
+    with artifact.atomic_output(latents_path, accelerator) as folder:
         artifact.link(store, folder)
         device.wait(accelerator)
         if accelerator.is_main_process:

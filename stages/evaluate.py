@@ -70,7 +70,9 @@ def main(
     where, seed = accelerator.device, params.seed
     encoded = Latents(latents)
     autoencoder = Autoencoder.load(decoder).to(where)
-    require_same_encoder(encoded.autoencoder.encoder, autoencoder.facts.encoder, latents, decoder)
+    require_same_encoder(
+        encoded.autoencoder.encoder_sha256, autoencoder.facts.encoder_sha256, latents, decoder
+    )
     teacher, pupil = (load_denoiser(folder).to(where) for folder in (denoiser, student))
     require_match(teacher, denoiser, latents, encoded.autoencoder, encoded.game)
     require_match(pupil, student, latents, encoded.autoencoder, encoded.game)
@@ -110,7 +112,7 @@ def main(
     told = metrics_of(
         tables, encoded.game, params, autoencoder.facts.perceptual, chosen.actions, names
     )
-    with artifact.whole(report, accelerator) as folder:
+    with artifact.atomic_output(report, accelerator) as folder:
         if accelerator.is_main_process:
             found = pages.Findings(
                 told=told,

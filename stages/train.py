@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from gamengen.data.encoding import read_facts, require_same_encoder
 from gamengen.data.latents import Latents, Window, Windows
 from gamengen.data.loader import Loader
-from gamengen.model.denoiser import Denoiser, load_denoiser
-from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling, require_fit
+from gamengen.model.denoiser import Denoiser
+from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling, require_sampleable
 from gamengen.model.unet import GROUPS
 from gamengen.model.warm_start import from_stable_diffusion, warm_start
 from gamengen.runtime import artifact, device
@@ -20,10 +20,17 @@ from gamengen.runtime.checkpoint import save_model
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.settings import Depth, Size
 from gamengen.runtime.stage import StageParams, run
-from gamengen.training import objective
 from gamengen.training.ema import Ema
-from gamengen.training.loop import Training, share
-from gamengen.training.schedule import OptimizerParams, Schedule
+from gamengen.training.loop import Training, per_process_batch_size
+from gamengen.training.objective import (
+    Objective,
+    RandomInputs,
+    draw,
+    self_generated_context_losses,
+    slice_batch,
+    to_device,
+)
+from gamengen.training.schedule import OptimizerParams, RunLength
 
 
 class UNet(StageParams):
@@ -38,15 +45,11 @@ class UNet(StageParams):
     embedding_dim: Annotated[Size, Field(ge=4)]  # two waves at least, whose lengths differ
 
     @model_validator(mode="after")
-    def _attends_in_whole_heads(self) -> Self:
+    def _can_be_built(self) -> Self:
         if self.widths[-1] % self.head_dim:
             raise ValueError(
                 f"head_dim: {self.head_dim}: must divide the last of widths: {self.widths[-1]}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _comes_from_somewhere(self) -> Self:
         if self.kind == "stable-diffusion" and not self.source:
             raise ValueError(
                 f"source: {self.source}: name a hub model or a folder: kind stable-diffusion "
@@ -55,50 +58,42 @@ class UNet(StageParams):
         return self
 
 
-class Params(StageParams, strict=False):  # or sampling, a dataclass, were no mapping
+class Params(StageParams):
     """The denoiser and how it is trained."""
 
     context_frames: Annotated[Size, Field(le=1024)]
-    data_share: float = Field(gt=0, le=1, strict=True)  # of the episodes, spread evenly
+    data_share: float = Field(gt=0, le=1)  # of the episodes, spread evenly
     unet: UNet
     residual: bool  # diffuse the change since the last frame; the paper: the latent itself
     noise: NoiseSchedule
     augmentation: Augmentation
     init: str | None  # folder of a denoiser to begin with; null: from scratch
-    objective: objective.Objective
+    objective: Objective
     sampling: Sampling  # of the finished denoiser, whoever uses it
     batch_size: Size  # over all processes
     microbatch_size: Size  # largest forward pass in one process
-    schedule: Schedule
+    schedule: RunLength
     optimizer: OptimizerParams
-    ema_decay: float = Field(ge=0, lt=1, strict=True)
+    ema_decay: float = Field(ge=0, lt=1)
     precision: device.Precision
     compile: bool
     gradient_checkpointing: bool
-    seed: int = Field(ge=0, strict=True)
+    seed: NonNegativeInt
 
     def reads(self) -> list[Path]:
         named = [Path(name) for name in (self.init, self.unet.source) if name]
         return [path for path in named if path.exists()]
 
     @model_validator(mode="after")
-    def _dropped_context_has_no_last_frame(self) -> Self:
+    def _fits_together(self) -> Self:
         if self.residual and self.augmentation.context_dropout > 0:
             raise ValueError(
                 f"augmentation.context_dropout: {self.augmentation.context_dropout}: must be 0 "
                 "with residual: true, which is the change since a frame that would be dropped"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _has_checkpoints_for_gradients(self) -> Self:
         if self.gradient_checkpointing and self.unet.kind == "small":
             raise ValueError("gradient_checkpointing: true: the small U-Net has none: false")
-        return self
-
-    @model_validator(mode="after")
-    def _can_be_sampled_so(self) -> Self:
-        require_fit(self.sampling, self.noise, self.augmentation, "sampling.")
+        require_sampleable(self.sampling, self.noise, self.augmentation, "sampling.")
         if self.objective.terminal_share == 1:
             raise ValueError(
                 "objective.terminal_share: 1.0: must be less than 1: no other timestep would be "
@@ -111,14 +106,17 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     """Train, keep the average of the weights, save it."""
     accelerator = device.start()
     latents, facts = Latents(latents_path), read_facts(autoencoder_path)
-    theirs = latents.autoencoder.encoder
-    require_same_encoder(theirs, facts.encoder, latents_path, autoencoder_path)
+    theirs = latents.autoencoder.encoder_sha256
+    require_same_encoder(theirs, facts.encoder_sha256, latents_path, autoencoder_path)
     inputs = [latents_path, autoencoder_path, *params.reads()]
     resume = artifact.resume_folder(params, inputs, denoiser_path)
     torch.manual_seed(params.seed)
     denoiser = build(params, latents).to(memory_format=torch.channels_last)
     if params.init and not warm_start(denoiser, Path(params.init)):
-        accelerator.print(f"train.init: {params.init}: trained on latents of another encoder")
+        accelerator.print(
+            f"warning: train.init: {params.init}: trained on another encoder's latents; expect to "
+            "retrain most of it"
+        )
     if params.gradient_checkpointing:
         denoiser.net.unet.enable_gradient_checkpointing()
     model, optimizer = accelerator.prepare(denoiser, params.optimizer.make(denoiser.parameters()))
@@ -131,47 +129,49 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     run_of = params.context_frames, params.objective.targets
     windows = Windows(latents, "train", *run_of, params.data_share)
     rank = accelerator.process_index
-    size = share(params.batch_size, accelerator.num_processes, "train")
+    size = per_process_batch_size(params.batch_size, accelerator.num_processes, "train")
 
-    def batch_at(step: int) -> tuple[Window, objective.RandomInputs]:
+    def batch_at(step: int) -> tuple[Window, RandomInputs]:
         window = windows.draw(size, params.seed, step, rank)
-        random = objective.draw(window, denoiser, params.objective, params.seed, step, rank)
-        return window, random
+        terminal = params.objective.terminal_share
+        return window, draw(window, denoiser, terminal, params.seed, step, rank)
 
     parts = {"denoiser": denoiser, "optimizer": optimizer, "ema": ema.shadow}
 
-    def publish_average(folder: Path) -> None:
+    def save_ema(folder: Path) -> None:
         # On the CPU: on XLA every copy would be compiled.
         average = Denoiser.from_config(denoiser.config)
         average.load_state_dict({name: value.cpu() for name, value in ema.shadow.items()})
         save_model(average.half(), folder)
 
-    with Training(accelerator, resume, params.schedule, parts, publish_average) as train:
+    with Training(accelerator, resume, params.schedule, parts, save_ema) as train:
         loader = Loader(batch_at, train.steps)
         for step, batch in loader:
             params.optimizer.set_rate(optimizer, step, params.schedule.steps)
-            window = objective.to(batch[0], accelerator.device)
-            random = objective.to(batch[1], accelerator.device)
+            window = to_device(batch[0], accelerator.device)
+            random = to_device(batch[1], accelerator.device)
             targets = params.objective.targets_at(step, params.schedule.steps)
             total = torch.zeros((), device=accelerator.device)
             for first in range(0, size, params.microbatch_size):
-                some = slice(first, first + params.microbatch_size)
-                rows = objective.rows(window, some), objective.rows(random, some)
-                part = len(rows[0].frames) / size / targets
-                with device.autocast(accelerator.device, precision):
-                    for loss in objective.window_losses(model, denoiser, *rows, targets):
-                        accelerator.backward(loss * part)
-                        total += loss.detach() * part
+                microbatch = slice(first, first + params.microbatch_size)
+                rows = slice_batch(window, microbatch), slice_batch(random, microbatch)
+                loss_weight = len(rows[0].frames) / size / targets
+                losses = self_generated_context_losses(model, denoiser, *rows, targets)
+                for _ in range(targets):
+                    with device.autocast(accelerator.device, precision):
+                        loss = next(losses)
+                    accelerator.backward(loss * loss_weight)
+                    total += loss.detach() * loss_weight
             norm = params.optimizer.step(optimizer, accelerator)
             ema.update(denoiser, step)
             device.sync()
             train.done(step, {"loss": total, "gradient_norm": norm})
 
     ema.copy_to(denoiser)
-    with artifact.whole(denoiser_path, accelerator) as folder:
+    with artifact.atomic_output(denoiser_path, accelerator) as folder:
         if accelerator.is_main_process:
             save_model(denoiser, folder)
-            train.publish(folder)
+            train.write_loss_curve(folder)
     count = sum(p.numel() for p in denoiser.parameters())
     steps = params.schedule.steps
     targets = params.batch_size * sum(params.objective.targets_at(n, steps) for n in range(steps))
@@ -188,11 +188,11 @@ def facts_of(params: Params, latents: Latents) -> dict[str, Any]:
         "latent_shape": latents.autoencoder.latent_shape,
         "context_frames": params.context_frames,
         "game": latents.game.model_dump(),
-        "autoencoder": latents.autoencoder.encoder,
+        "autoencoder": latents.autoencoder.encoder_sha256,
         "schedule": params.noise.model_dump(),
         "augmentation": params.augmentation.model_dump(),
         "sampling": asdict(params.sampling),
-        "residual_std": residual_std(params, latents),
+        "residual_std": latents.change_std if params.residual else None,
     }
 
 
@@ -204,28 +204,6 @@ def build(params: Params, latents: Latents) -> Denoiser:
         return from_stable_diffusion(unet.source, **facts)
     require_sides(unet, latents.autoencoder.latent_shape)
     return Denoiser(network=unet.model_dump(exclude={"source"}), **facts)
-
-
-def residual_std(params: Params, latents: Latents) -> float | None:
-    """What residuals are divided by; a warm start keeps what its weights were trained with.
-
-    Raises InputError where those predict the latent itself, and ``params`` the residual, or the
-    other way round.
-    """
-    if params.init:
-        std = load_denoiser(Path(params.init)).residual_std
-        require_kind(params, std)
-        return std
-    return latents.change_std if params.residual else None
-
-
-def require_kind(params: Params, std: float | None) -> None:
-    """Raise InputError unless the weights to begin with diffuse what ``params`` says."""
-    if params.residual != (std is not None):
-        raise InputError(
-            f"params.yaml: train.residual: {params.residual}: must be {not params.residual}, as in "
-            f"train.init: {params.init}"
-        )
 
 
 def require_sides(unet: UNet, latent_shape: tuple[int, int, int]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gamengen.data.encoding import Facts
+from gamengen.data.encoding import AutoencoderConfig
 from gamengen.data.episodes import Episode, Episodes, EpisodeWriter
 from gamengen.data.index import Entry, Index, Split, write_index
 from gamengen.data.latents import LatentIndex, Latents, LatentWriter, change_std
@@ -119,7 +119,7 @@ def make_autoencoder(folder: Path, height: int = 32, width: int = 48, seed: int 
     net = SmallAutoencoder(
         latent_channels=4, unshuffle=4, widths=(8,), encoder_blocks=1, decoder_blocks=1
     )
-    facts = Facts(
+    facts = AutoencoderConfig(
         kind="small",
         height=height,
         width=width,
@@ -127,7 +127,7 @@ def make_autoencoder(folder: Path, height: int = 32, width: int = 48, seed: int 
         latent_channels=4,
         latent_mean=[0.0] * 4,
         latent_std=[0.5] * 4,
-        encoder=encoder_digest(net),
+        encoder_sha256=encoder_digest(net),
     )
     folder.mkdir(parents=True)
     Autoencoder(net, facts).save(folder)
@@ -167,7 +167,7 @@ def make_denoiser(
         "latent_shape": encoded.autoencoder.latent_shape,
         "context_frames": context_frames,
         "game": encoded.game.model_dump(),
-        "autoencoder": encoded.autoencoder.encoder,
+        "autoencoder": encoded.autoencoder.encoder_sha256,
         "schedule": {"kind": "cosine", "timesteps": 100},
         "augmentation": {
             "max_level": 0.7,

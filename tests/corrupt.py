@@ -134,9 +134,7 @@ def collection(folder: Path) -> Target:
 
     class Games:
         def env_method(self, _: str) -> list[Progress]:
-            return [
-                Progress(rows=20, entries=[make_entry(0, 20)], episode_rewards=[1.0], frames=20)
-            ]
+            return [Progress(entries=[make_entry(0, 20)])]
 
     writer = EpisodeWriter(folder / store, game)
     writer.append(play(20, 32, 48, 0))

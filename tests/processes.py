@@ -69,7 +69,7 @@ def encode_and_wait(inputs: list[Path], out: Path, rank: int) -> None:
         terminate()
         return real(*arguments)
 
-    whole = artifact.whole
+    whole = artifact.atomic_output
 
     def waiting(*arguments: Any) -> Any:
         encoded.touch()
@@ -78,7 +78,7 @@ def encode_and_wait(inputs: list[Path], out: Path, rank: int) -> None:
     if rank > 0:
         encode.encode = slow
     else:
-        artifact.whole = waiting
+        artifact.atomic_output = waiting
     sys.argv = ["encode", *map(str, [*inputs, out])]
     encode.cli()
 

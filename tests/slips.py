@@ -9,7 +9,7 @@ HUGE = (1e30, 10**30, -(10**30))
 NEVER = (nan, inf, -inf, *HUGE, "many", "1", True, [], [1], {}, {"a": 1})  # for a number
 NUMBERS = (*NEVER, None, 0, -1, 0.5, -0.5, 1.5)
 WORDS = ("", "nowhere", 3, -1, nan, True, None, [], {})
-SWITCHES = (None, 2, 1.5, nan, "maybe", [], {})
+SWITCHES = (None, 0, 1, 2, 1.5, nan, "no", "true", "maybe", [], {})
 GROUPS = (None, [], 3, "many", True, {})
 
 

@@ -14,7 +14,7 @@ from gamengen.backends.eager import Eager
 from gamengen.backends.precision import Precision
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import Denoiser
-from gamengen.model.sampler import Velocity
+from gamengen.model.sampler import DenoiserFn
 from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
 
@@ -38,7 +38,7 @@ class Backend(Protocol):
     def precision(self) -> str:
         """Of its arithmetic: fp32, bf16, fp16 or int8."""
 
-    def velocity(self, denoiser: Denoiser) -> Velocity:
+    def velocity(self, denoiser: Denoiser) -> DenoiserFn:
         """The denoiser, as it runs here."""
 
     def picture(self, decoder: Autoencoder) -> Picture:

@@ -8,7 +8,7 @@ from torch import Tensor
 from gamengen.backends.precision import Precision, decoder_in, denoiser_in
 from gamengen.model.autoencoder import Autoencoder, to_uint8
 from gamengen.model.denoiser import Denoiser
-from gamengen.model.sampler import Velocity
+from gamengen.model.sampler import DenoiserFn
 
 # With CUDA graphs; without an accelerator that mode only complains about every operation.
 MODE = "reduce-overhead" if torch.accelerator.is_available() else "default"
@@ -22,7 +22,7 @@ class Compiled:
     def __init__(self, where: torch.device, precision: Precision = "fp32") -> None:
         self.where, self.precision = where, precision
 
-    def velocity(self, denoiser: Denoiser) -> Velocity:
+    def velocity(self, denoiser: Denoiser) -> DenoiserFn:
         net = denoiser_in(denoiser.to(self.where), self.precision)
         return compiled(net.to(memory_format=torch.channels_last))
 

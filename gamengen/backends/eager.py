@@ -8,7 +8,7 @@ from torch import Tensor
 from gamengen.backends.precision import Precision, decoder_in, denoiser_in
 from gamengen.model.autoencoder import Autoencoder, to_uint8
 from gamengen.model.denoiser import Denoiser
-from gamengen.model.sampler import Velocity
+from gamengen.model.sampler import DenoiserFn
 
 
 class Eager:
@@ -22,7 +22,7 @@ class Eager:
     ) -> None:
         self.where, self.precision, self.name = where, precision, name
 
-    def velocity(self, denoiser: Denoiser) -> Velocity:
+    def velocity(self, denoiser: Denoiser) -> DenoiserFn:
         return denoiser_in(denoiser.to(self.where), self.precision)
 
     def picture(self, decoder: Autoencoder) -> Callable[[Tensor], Tensor]:

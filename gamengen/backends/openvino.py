@@ -11,7 +11,7 @@ from torch.jit._trace import TracerWarning
 
 from gamengen.model.autoencoder import Autoencoder, to_uint8
 from gamengen.model.denoiser import Denoiser
-from gamengen.model.sampler import Velocity
+from gamengen.model.sampler import DenoiserFn
 
 # Snippets, OpenVINO's own kernel fusion, crash the compiler on this attention in float32
 # (2026.4.1, AVX-512 without AMX).
@@ -70,7 +70,7 @@ class OpenVino:
         self.compiled: dict[tuple[nn.Module, int], openvino.CompiledModel] = {}
         self.lock = threading.Lock()
 
-    def velocity(self, denoiser: Denoiser) -> Velocity:
+    def velocity(self, denoiser: Denoiser) -> DenoiserFn:
         net = denoiser.to(self.where)
         return OpenVinoVelocity(
             lambda batch: self._compile(net, batch, lambda: self.denoiser_model(net, batch))

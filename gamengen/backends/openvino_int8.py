@@ -26,7 +26,7 @@ from gamengen.data.latents import Latents, Windows
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import Denoiser
 from gamengen.model.diffusion import Sampling
-from gamengen.model.sampler import Past, Sampler
+from gamengen.model.sampler import RollingContext, Sampler
 from gamengen.model.weights import Weights
 from gamengen.runtime import device
 from gamengen.runtime.replacing import replacing
@@ -137,7 +137,7 @@ def inputs_in_play(denoiser: Denoiser, latents: Path, batch: int) -> list[list[T
     for start in range(STARTS):
         window = windows.draw(1, 0, start, 0)
         for sampling in calibrated(denoiser):
-            past = Past(window.context, window.actions)
+            past = RollingContext(window.context, window.actions)
             for frame in range(FRAMES):
                 action = window.actions[:, frame - FRAMES]
                 Sampler(denoiser, sampling, velocity).step(past, action, random)

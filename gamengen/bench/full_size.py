@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from gamengen.data.encoding import Facts
+from gamengen.data.encoding import AutoencoderConfig
 from gamengen.game.engine import History
 from gamengen.game.facts import GameFacts
 from gamengen.model.autoencoder import Autoencoder
@@ -43,7 +43,7 @@ def full_size(
     game = game.model_copy(update={"height": HEIGHT, "width": WIDTH})
     net = AutoencoderKL(**(autoencoder or AUTOENCODER)).eval().requires_grad_(False)
     downsampling = 2 ** (len(net.config["block_out_channels"]) - 1)
-    facts = Facts(
+    facts = AutoencoderConfig(
         kind="stable-diffusion",
         height=HEIGHT,
         width=WIDTH,
@@ -51,13 +51,13 @@ def full_size(
         latent_channels=4,
         latent_mean=[0.0] * 4,
         latent_std=[5.5] * 4,
-        encoder="random",
+        encoder_sha256="random",
     )
     denoiser = Denoiser(
         latent_shape=facts.latent_shape,
         context_frames=CONTEXT_FRAMES,
         game=game.model_dump(),
-        autoencoder=facts.encoder,
+        autoencoder=facts.encoder_sha256,
         schedule={"kind": "zero-snr", "timesteps": 1000},
         augmentation={"max_level": 0.7, "buckets": 10, "clean_share": 0.0, "context_dropout": 0.1},
         residual_std=None,

@@ -40,16 +40,15 @@ class Collection:
     """One process's share of a collection, checkpointed into ``folder``.
 
     Every checkpoint is a folder of its own that appears by a rename: the agent, the random
-    generators and the state of the games. An interrupt is honoured between two rollouts of a
+    generators and the state of the games. An interrupt is honoured between two rollouts of
     training, and between two steps of play, after a checkpoint; a second one at once.
     """
 
     def __init__(self, folder: Path, games: int, frames: int, every: int, quiet: bool) -> None:
         self.folder, self.every = folder, every
         self.saved = latest(folder)
-        self.state = State(games=[Progress() for _ in range(games)])
-        if self.saved is not None:
-            self.state = last_state(folder)
+        new = State(games=[Progress() for _ in range(games)])
+        self.state = new if self.saved is None else last_state(folder)
         self.steps, self.frames = self.state.steps, self.state.frames
         self.rewards = [*self.state.rewards]
         self.first_frames, self.pauses = self.frames, 0

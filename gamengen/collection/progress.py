@@ -10,9 +10,8 @@ Policy = Literal["training", "trained", "random"]
 
 
 class Running(BaseModel, frozen=True, extra="forbid"):
-    """An episode in progress: its number gives its seed, and its actions bring it back."""
+    """An episode in progress: its actions bring it back."""
 
-    number: int
     policy: Policy
     agent_step: int
     actions: list[int]
@@ -21,11 +20,13 @@ class Running(BaseModel, frozen=True, extra="forbid"):
 class Progress(BaseModel, frozen=True, extra="forbid"):
     """Where a game and its store stand."""
 
-    rows: int = 0
-    entries: list[Entry] = []
-    episode_rewards: list[float] = []  # of each entry
-    frames: int = 0  # recorded, the running episode's included
+    entries: list[Entry] = []  # of the episodes that are over; how many gives the next one's seed
     steps: int = 0  # actions taken by an agent in training
     finishing: bool = False
     policy: Policy | None = None  # of episodes to come; None: the one that the game is started with
     running: Running | None = None
+
+    @property
+    def rows(self) -> int:
+        """Of the store: frames of the episodes that are over."""
+        return sum(entry.length for entry in self.entries)

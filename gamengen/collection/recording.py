@@ -57,27 +57,21 @@ class RecordedGame(gymnasium.Env):
     """
 
     def __init__(
-        self,
-        facts: GameFacts,
-        rules: Rules,
-        writer: Writer,
-        policy: Policy,
-        progress: Progress,
+        self, facts: GameFacts, rules: Rules, writer: Writer, policy: Policy, progress: Progress
     ) -> None:
         self.facts, self.rules, self.writer = facts, rules, writer
         self.policy: Policy = progress.policy or policy
         picture = spaces.Box(0, 255, (3, HEIGHT, WIDTH), np.uint8)
         past = spaces.MultiBinary(rules.past_actions * len(facts.buttons))
-        self.observation_space = spaces.Dict({"frame": picture, "map": picture, "actions": past})
+        observed: dict[str, Any] = {"frame": picture, "map": picture, "actions": past}
+        self.observation_space = spaces.Dict(observed)
         self.action_space = spaces.Discrete(len(facts.actions))
         self.game = Game(facts, automap=True)
         self.store = EpisodeWriter(writer.folder / writer.store, facts, progress.rows)
-        self.entries, self.episode_rewards = [*progress.entries], [*progress.episode_rewards]
+        self.entries = [*progress.entries]
         self.steps, self.finishing = progress.steps, progress.finishing
-        self.finished_frames = sum(entry.length for entry in self.entries)
-        self.episode = len(self.entries)
         self.running: Running | None = None
-        self.seen = {key: np.zeros(space.shape, space.dtype) for key, space in self._spaces()}
+        self.seen = {name: np.zeros(each.shape, each.dtype) for name, each in observed.items()}
         if progress.running is None:
             self._begin_next()
             return
@@ -123,10 +117,7 @@ class RecordedGame(gymnasium.Env):
         except OSError as error:
             return error
         return Progress(
-            rows=self.finished_frames,
             entries=self.entries,
-            episode_rewards=self.episode_rewards,
-            frames=self.finished_frames + (len(self.rows) if self.running else 0),
             steps=self.steps,
             finishing=self.finishing,
             policy=self.policy,
@@ -142,20 +133,19 @@ class RecordedGame(gymnasium.Env):
         """End the game; rows that no checkpoint knows are left to be dropped."""
         self.game.close()
 
-    def _spaces(self) -> list[tuple[str, Any]]:
-        return list(self.observation_space.spaces.items())  # type: ignore[attr-defined]
+    @property
+    def _seed(self) -> int:
+        return self.writer.episode_seed(len(self.entries))
 
     def _begin_next(self) -> None:
         if not self.finishing:
             steps = self.steps * self.writer.games
-            self._begin(
-                Running(number=self.episode, policy=self.policy, agent_step=steps, actions=[])
-            )
+            self._begin(Running(policy=self.policy, agent_step=steps, actions=[]))
 
     def _begin(self, running: Running) -> None:
-        self.running, self.episode, self.tics = running, running.number, 0
+        self.running, self.tics = running, 0
         self.taken: list[int] = []
-        self.frame = self.game.start(self.writer.episode_seed(running.number))
+        self.frame = self.game.start(self._seed)
         self.first = area_of(self.game.variables, self.rules.reward.area_size)
         self.visited: set[Area] = {self.first}
         self.rows: list[Row] = []
@@ -166,7 +156,7 @@ class RecordedGame(gymnasium.Env):
         if not self.taken:
             return action
         # A generator for each choice: nothing to bring back when an episode is resumed.
-        draw = np.random.default_rng([self.writer.episode_seed(self.episode), len(self.taken)])
+        draw = np.random.default_rng([self._seed, len(self.taken)])
         return self.taken[-1] if draw.random() < self.rules.repeat_probability else action
 
     def _hold(self, action: int) -> float:
@@ -200,19 +190,16 @@ class RecordedGame(gymnasium.Env):
         except OSError as error:
             return {"episode_reward": reward, "error": error}
         entry = Entry(
-            id=f"{Path(self.writer.store).stem}-{running.number:06d}",
+            id=f"{Path(self.writer.store).stem}-{len(self.entries):06d}",
             store=self.writer.store,
             start=start,
             length=len(self.rows),
             split="train",
-            seed=self.writer.episode_seed(running.number),
+            seed=self._seed,
             policy=running.policy,
             agent_step=running.agent_step,
         )
         self.entries.append(entry)
-        self.episode_rewards.append(reward)
-        self.finished_frames += len(self.rows)
-        self.episode += 1
         return {"episode_reward": reward}
 
     def _look(self) -> None:

@@ -52,10 +52,10 @@ def open_array(store: Path, name: str) -> Any:
     return zarr.open_group(store, mode="r")[name]
 
 
-def read_rows(store: Path, name: str, begin: int, end: int | None) -> Any:
-    """Rows ``[begin, end)``. Raises InputError when a chunk is not as it was written."""
+def read_rows(store: Path, name: str, rows: slice) -> Any:
+    """Some rows. Raises InputError when a chunk is not as it was written."""
     with damage_as_input_error(store / name, f"delete {store.parent} and make it again"):
-        return open_array(store, name)[begin:end]
+        return open_array(store, name)[rows]
 
 
 def require_written(store: Path, name: str, rows: int, remedy: str) -> None:

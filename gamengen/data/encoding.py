@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, FiniteFloat
+from pydantic import BaseModel, Field, FiniteFloat
 
 from gamengen.game.facts import GameFacts
 from gamengen.runtime.checksums import require_sound
@@ -13,7 +13,9 @@ from gamengen.runtime.errors import InputError
 Network = Literal["alex", "vgg"]
 
 
-class Facts(BaseModel, frozen=True, extra="forbid"):
+class AutoencoderConfig(
+    BaseModel, frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True
+):
     """What ``autoencoder.json`` says of the network beside it."""
 
     kind: Literal["small", "stable-diffusion"]
@@ -23,7 +25,7 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
     latent_channels: int
     latent_mean: list[FiniteFloat]  # per latent channel, over the training frames
     latent_std: list[FiniteFloat]
-    encoder: str  # sha256 of the encoder's weights: which latents this decoder reads
+    encoder_sha256: str = Field(alias="encoder")  # of its weights: which latents the decoder reads
     # LPIPS networks that a loss of its training saw; a folder that does not say may have had both.
     perceptual: list[Network] = ["alex", "vgg"]
 
@@ -33,8 +35,8 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
         grid = 4 * self.downsampling  # latents that a U-Net can halve twice
         return -(-self.height // grid) * grid, -(-self.width // grid) * grid
 
-    def seen_by(self, networks: Iterable[Network]) -> "Facts":
-        """The same after a training whose loss saw these networks too."""
+    def seen_by(self, networks: Iterable[Network]) -> "AutoencoderConfig":
+        """The same after a training run whose loss saw these networks too."""
         return self.model_copy(update={"perceptual": sorted({*self.perceptual, *networks})})
 
     @property
@@ -44,12 +46,12 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
         return self.latent_channels, height // self.downsampling, width // self.downsampling
 
 
-def read_facts(folder: Path) -> Facts:
+def read_facts(folder: Path) -> AutoencoderConfig:
     """The facts of a saved autoencoder, without its weights."""
     path = folder / "autoencoder.json"
     require_sound(folder, "dvc repro autoencoder")
     try:
-        return Facts.model_validate_json(path.read_bytes())
+        return AutoencoderConfig.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise InputError(
             f"{path}: missing, so {folder} is no autoencoder; make it with: dvc repro autoencoder"
@@ -67,7 +69,7 @@ def require_same_encoder(found: str, expected: str, found_in: Path, expected_in:
         )
 
 
-def require_size(facts: Facts, folder: Path, game: GameFacts) -> None:
+def require_size(facts: AutoencoderConfig, folder: Path, game: GameFacts) -> None:
     """Raise InputError unless the autoencoder was made for this game's frames."""
     if (facts.height, facts.width) != (game.height, game.width):
         raise InputError(

@@ -73,7 +73,7 @@ class EpisodeWriter:
         self.columns: dict[str, Any] = {}
         for name, (shape, kind) in self._kinds().items():
             frames = name == "frames"
-            self.columns[name] = open_column(
+            column = open_column(
                 path,
                 name,
                 remedy,
@@ -81,16 +81,13 @@ class EpisodeWriter:
                 chunks=(FRAMES_PER_CHUNK if frames else NUMBERS_PER_CHUNK, *shape),
                 shards=(ROWS_PER_SHARD, *shape) if frames else None,
                 dtype=kind,
-                compressors=[BloscCodec(cname="lz4", clevel=1), Crc32cCodec()]
-                if frames
-                else Crc32cCodec(),
+                compressors=[*[BloscCodec(cname="lz4", clevel=1)] * frames, Crc32cCodec()],
             )
             require_written(path, name, rows, remedy)
-            with damage_as_input_error(
-                path / name, remedy
-            ):  # appending reads the chunk of the last row
-                _ = self.columns[name][max(0, rows - 1) : rows]
-            self.columns[name].resize((rows, *shape))
+            with damage_as_input_error(path / name, remedy):
+                _ = column[max(0, rows - 1) : rows]  # appending reads the chunk of the last row
+            column.resize((rows, *shape))
+            self.columns[name] = column
 
     def append(self, episode: Episode) -> int:
         """Add an episode; returns the row at which it starts."""
@@ -175,11 +172,8 @@ class Episodes:
         return np.concatenate([self.frames(entry, i, i + 1) for entry, i in positions])
 
     def _rows(self, entry: Entry, name: str, begin: int = 0, end: int | None = None) -> Any:
-        end = entry.length if end is None else end
-        if not 0 <= begin <= end <= entry.length:
-            raise IndexError(f"rows [{begin}, {end}) of episode {entry.id} of {entry.length}")
-        first, last = entry.start + begin, entry.start + end
-        return read_rows(self.folder / entry.store, name, first, last)
+        rows = entry.rows(begin, entry.length if end is None else end)
+        return read_rows(self.folder / entry.store, name, rows)
 
 
 def recorded_history(episodes: Episodes, entry: Entry, frame: int, length: int) -> History:

@@ -29,6 +29,12 @@ class Entry(BaseModel, frozen=True, extra="forbid"):
     policy: Literal["training", "trained", "random"]
     agent_step: int  # the agent's training steps when the episode began
 
+    def rows(self, begin: int, end: int) -> slice:
+        """Rows of the store that are frames ``[begin, end)``. IndexError where there are none."""
+        if not 0 <= begin <= end <= self.length:
+            raise IndexError(f"rows [{begin}, {end}) of episode {self.id} of {self.length}")
+        return slice(self.start + begin, self.start + end)
+
 
 class Index(BaseModel, frozen=True, extra="forbid"):
     """The content of ``index.json``."""

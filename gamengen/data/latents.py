@@ -13,7 +13,7 @@ from torch import Tensor
 from zarr.codecs import Crc32cCodec
 
 from gamengen.data.columns import open_column, read_rows, written
-from gamengen.data.encoding import Facts
+from gamengen.data.encoding import AutoencoderConfig
 from gamengen.data.episodes import Episodes
 from gamengen.data.index import Entry, Index, Split, of_split, read_index
 from gamengen.data.positions import Position, Positions
@@ -27,7 +27,7 @@ CHUNKS_KEPT = 4096  # 2.7 GB at Stable Diffusion's latent size
 class LatentIndex(Index, frozen=True, extra="forbid"):
     """The content of ``index.json``: whose latents these are, of which game."""
 
-    autoencoder: Facts
+    autoencoder: AutoencoderConfig
     change_std: FiniteFloat  # root mean square of a training latent's change from frame to frame
 
     @property
@@ -90,23 +90,16 @@ class Latents:
 
     def latents(self, entry: Entry, begin: int, end: int) -> Float16[np.ndarray, "n c h w"]:
         """Normalised latents of frames ``[begin, end)``."""
-        self._check(entry, begin, end)
-        first, last = entry.start + begin, entry.start + end
-        chunks = range(first // ROWS_PER_CHUNK, -(-last // ROWS_PER_CHUNK))
-        rows = [read_chunk(self.folder / entry.store, chunk) for chunk in chunks]
+        rows = entry.rows(begin, end)
+        chunks = range(rows.start // ROWS_PER_CHUNK, -(-rows.stop // ROWS_PER_CHUNK))
+        read = [read_chunk(self.folder / entry.store, chunk) for chunk in chunks]
         offset = chunks.start * ROWS_PER_CHUNK
-        together = rows[0] if len(rows) == 1 else np.concatenate(rows)
-        return together[first - offset : last - offset].copy()
+        together = read[0] if len(read) == 1 else np.concatenate(read)
+        return together[rows.start - offset : rows.stop - offset].copy()
 
     def actions(self, entry: Entry, begin: int, end: int) -> Int32[np.ndarray, " n"]:
         """Actions taken at frames ``[begin, end)``."""
-        self._check(entry, begin, end)
-        actions = read_actions(self.folder / entry.store)
-        return actions[entry.start + begin : entry.start + end].copy()
-
-    def _check(self, entry: Entry, begin: int, end: int) -> None:
-        if not 0 <= begin <= end <= entry.length:
-            raise IndexError(f"rows [{begin}, {end}) of episode {entry.id} of {entry.length}")
+        return read_actions(self.folder / entry.store)[entry.rows(begin, end)].copy()
 
 
 def require_same_games(episodes: Episodes, latents: Latents) -> None:
@@ -131,7 +124,7 @@ def change_std(folder: Path, entries: Iterable[Entry], pairs: int = 1024) -> flo
     rows = [(entry.store, entry.start + i) for entry in train for i in range(1, entry.length)]
     squares = []
     for store, row in rows[:: max(1, len(rows) // pairs)]:
-        before, after = read_rows(folder / store, "latents", row - 1, row + 1).astype(np.float64)
+        before, after = read_rows(folder / store, "latents", slice(row - 1, row + 1)).astype(float)
         squares.append(np.square(after - before).mean())
     if not squares or np.mean(squares) == 0:
         raise InputError(f"{folder}: no training frame differs from the one before it")
@@ -142,14 +135,14 @@ def change_std(folder: Path, entries: Iterable[Entry], pairs: int = 1024) -> flo
 def read_chunk(store: Path, chunk: int) -> Float16[np.ndarray, "n c h w"]:
     """One chunk of latents, kept: reading a window through Zarr costs more than training on it."""
     first = chunk * ROWS_PER_CHUNK
-    rows: np.ndarray = read_rows(store, "latents", first, first + ROWS_PER_CHUNK)
+    rows: np.ndarray = read_rows(store, "latents", slice(first, first + ROWS_PER_CHUNK))
     rows.flags.writeable = False
     return rows
 
 
 @cache
 def read_actions(store: Path) -> Int32[np.ndarray, " n"]:
-    actions: np.ndarray = read_rows(store, "actions", 0, None)
+    actions: np.ndarray = read_rows(store, "actions", slice(None))
     actions.flags.writeable = False
     return actions
 
@@ -166,12 +159,12 @@ class Window:
 
     @property
     def context(self) -> Float[Tensor, "b g c h w"]:
-        """Every frame but the last."""
+        """The context of a window of one target: every frame but the last."""
         return self.frames[:, :-1]
 
     @property
     def target(self) -> Float[Tensor, "b c h w"]:
-        """The last frame."""
+        """The target of a window of one: the last frame."""
         return self.frames[:, -1]
 
 
@@ -183,12 +176,7 @@ class Windows:
     """
 
     def __init__(
-        self,
-        latents: Latents,
-        split: Split,
-        context_frames: int,
-        targets: int,
-        share: float = 1.0,
+        self, latents: Latents, split: Split, context_frames: int, targets: int, share: float = 1.0
     ) -> None:
         self.latents, self.context_frames, self.targets = latents, context_frames, targets
         found = latents.of(split, longer_than=targets)

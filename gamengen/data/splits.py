@@ -32,10 +32,10 @@ class Shares(BaseModel, frozen=True, extra="forbid"):
 
 
 def split(entries: Sequence[Entry], shares: Shares) -> list[Entry]:
-    """Entries with a split each, by a hash of their seeds: a larger collection keeps it.
+    """Assign each episode to train, validation or test by a hash of its seed.
 
-    Whatever the hash says, test and validation have an episode that is as long as the median,
-    and one at least is left to train on: there must be three.
+    Up to three are forced, so that no split is empty, and test and validation have an episode as
+    long as the median; those may change as the collection grows. There must be three episodes.
     """
     keys = {entry.seed: float(np.random.default_rng(entry.seed).random()) for entry in entries}
     found = {seed: shares.split(key) for seed, key in keys.items()}

@@ -48,7 +48,7 @@ def teachers(net: Denoiser, steps: Sequence[int], pupil: Denoiser) -> list[Model
     But a single step starts where the student does: from noise of its temperature. Raises
     InputError where the denoiser has fewer timesteps.
     """
-    most = net.schedule.timesteps
+    most = net.noise_schedule.timesteps
     if max(steps) > most:
         raise InputError(
             f"params.yaml: evaluate: teacher_steps: {steps}: the denoiser has {most} timesteps"

@@ -229,7 +229,6 @@ def _configured(scenario: str) -> vizdoom.DoomGame:
     game.set_sound_enabled(False)
     game.set_audio_buffer_enabled(False)
     game.set_depth_buffer_enabled(False)
-    game.set_labels_buffer_enabled(False)
     game.set_screen_format(vizdoom.ScreenFormat.RGB24)
     game.set_render_hud(True)
     game.set_episode_timeout(0)  # whoever plays counts the tics: a timeout here hides the frame

@@ -9,10 +9,9 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gamengen.data.encoding import Facts, read_facts
+from gamengen.data.encoding import AutoencoderConfig, read_facts
 from gamengen.model.small_autoencoder import SmallAutoencoder
 from gamengen.runtime.checkpoint import load_model, save_model
-from gamengen.runtime.errors import InputError
 
 
 class Autoencoder(nn.Module):
@@ -26,7 +25,7 @@ class Autoencoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: SmallAutoencoder | AutoencoderKL, facts: Facts) -> None:
+    def __init__(self, net: SmallAutoencoder | AutoencoderKL, facts: AutoencoderConfig) -> None:
         super().__init__()
         self.net, self.facts = net, facts
         shape = (1, facts.latent_channels, 1, 1)
@@ -73,7 +72,7 @@ class Autoencoder(nn.Module):
         return cls(net.to(memory_format=torch.channels_last), facts).eval()
 
 
-def pad(frames: Tensor, facts: Facts) -> Tensor:
+def pad(frames: Tensor, facts: AutoencoderConfig) -> Tensor:
     """Frames padded below and on the right with their edge pixels."""
     height, width = facts.padded
     return F.pad(
@@ -81,24 +80,9 @@ def pad(frames: Tensor, facts: Facts) -> Tensor:
     )
 
 
-def crop(frames: Tensor, facts: Facts) -> Tensor:
+def crop(frames: Tensor, facts: AutoencoderConfig) -> Tensor:
     """What ``pad`` added, taken away."""
     return frames[..., : facts.height, : facts.width]
-
-
-def load_stable_diffusion(source: str) -> AutoencoderKL:
-    """Stable Diffusion's autoencoder from a hub name or a local folder in its layout.
-
-    The network may lie in the folder itself or in its ``vae`` subfolder.
-    """
-    subfolder = "vae" if not (Path(source) / "config.json").is_file() else None
-    try:
-        return AutoencoderKL.from_pretrained(source, subfolder=subfolder, low_cpu_mem_usage=False)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"autoencoder.source: {source!r} is neither a folder with an AutoencoderKL "
-            f"(config.json and weights, here or in vae/) nor one on the hub: {error}"
-        ) from error
 
 
 def encoder_digest(net: SmallAutoencoder | AutoencoderKL) -> str:

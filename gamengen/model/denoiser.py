@@ -12,7 +12,7 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from gamengen.data.encoding import Facts
+from gamengen.data.encoding import AutoencoderConfig
 from gamengen.game.facts import GameFacts
 from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling
 from gamengen.model.unet import UNet
@@ -25,12 +25,12 @@ class Denoiser(ModelMixin, ConfigMixin):
 
     What is diffused is the latent, or with ``residual_std`` its change since the last context
     frame (``diffusion.to_residual``). Past latents are concatenated to it in channels. The
-    network is ``small`` (``SmallNetwork``) or ``stable-diffusion`` (``TextNetwork``), with the
-    rest of ``network`` as its settings. Everything a later stage must know is in the config.
+    network is ``small`` (``SmallNetwork``) or ``stable-diffusion`` (``StableDiffusionNetwork``),
+    with the rest of ``network`` as its settings. What a later stage must know is in the config.
     """
 
     alpha_bars: Tensor
-    net: "SmallNetwork | TextNetwork"
+    net: "SmallNetwork | StableDiffusionNetwork"
 
     @register_to_config
     def __init__(
@@ -47,15 +47,15 @@ class Denoiser(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         self.game = GameFacts.model_validate(game)
-        self.schedule = NoiseSchedule.model_validate(schedule)
+        self.noise_schedule = NoiseSchedule.model_validate(schedule)
         self.augmentation = Augmentation.model_validate(augmentation)
         self.sampling = Sampling(**sampling)
         self.context_frames, self.residual_std = context_frames, residual_std
         self.latent_shape: tuple[int, int, int] = tuple(latent_shape)  # type: ignore[assignment]
         kind, settings = network["kind"], {k: v for k, v in network.items() if k != "kind"}
-        networks: dict[str, type[SmallNetwork | TextNetwork]] = {
+        networks: dict[str, type[SmallNetwork | StableDiffusionNetwork]] = {
             "small": SmallNetwork,
-            "stable-diffusion": TextNetwork,
+            "stable-diffusion": StableDiffusionNetwork,
         }
         self.net = networks[kind](
             self.latent_shape,
@@ -64,10 +64,10 @@ class Denoiser(ModelMixin, ConfigMixin):
             levels=self.augmentation.embeddings + 1,  # one more: a dropped context
             settings=settings,
         )
-        self.register_buffer("alpha_bars", self.schedule.alpha_bars(), persistent=False)
+        self.register_buffer("alpha_bars", self.noise_schedule.alpha_bars(), persistent=False)
 
     @property
-    def dropped(self) -> int:
+    def null_context_class(self) -> int:
         """Class of a context that was dropped, for guidance."""
         return self.augmentation.embeddings
 
@@ -79,7 +79,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         actions: Int64[Tensor, "b l"],
         level_class: Int64[Tensor, " b"],
     ) -> Float[Tensor, "b c h w"]:
-        """The velocity ``v`` at ``x_t``; a dropped context is all zeros, of class ``dropped``."""
+        """The velocity ``v`` at ``x_t``; a dropped context is zeros, of ``null_context_class``."""
         frames = torch.cat([x_t, rearrange(context, "b l c h w -> b (l c) h w")], 1)
         return self.net(frames, t, actions, level_class)
 
@@ -91,7 +91,7 @@ class SmallNetwork(nn.Module):
     """
 
     unet: nn.Module
-    position: Tensor
+    action_offsets: Tensor
 
     def __init__(
         self,
@@ -110,17 +110,19 @@ class SmallNetwork(nn.Module):
         # One embedding per (position, action): their sum is a linear map of the history.
         self.action = nn.Embedding(context_frames * actions, self.features)
         nn.init.normal_(self.action.weight, std=context_frames**-0.5)
-        self.register_buffer("position", torch.arange(context_frames) * actions, persistent=False)
+        self.register_buffer(
+            "action_offsets", torch.arange(context_frames) * actions, persistent=False
+        )
         self.mix = nn.Sequential(nn.SiLU(), nn.Linear(self.features, self.features), nn.SiLU())
 
     def forward(self, frames: Tensor, t: Tensor, actions: Tensor, level_class: Tensor) -> Tensor:
-        waves = get_timestep_embedding(t, self.features).to(frames.dtype)
-        past = self.action(self.position + actions).sum(1)
-        embedding = self.mix(self.time(waves) + self.level(level_class) + past)
+        timestep_embedding = get_timestep_embedding(t, self.features).to(frames.dtype)
+        past = self.action(self.action_offsets + actions).sum(1)
+        embedding = self.mix(self.time(timestep_embedding) + self.level(level_class) + past)
         return self.unet(frames, embedding)
 
 
-class TextNetwork(nn.Module):
+class StableDiffusionNetwork(nn.Module):
     """Stable Diffusion's U-Net: past actions are the tokens it attends to in place of text (§3.2).
 
     The noise level of the context is a class embedding. ``settings`` are the config of a
@@ -171,11 +173,11 @@ def drop_context(
     context: Float[Tensor, "b l c h w"],
     level_class: Int64[Tensor, " b"],
     dropped: Bool[Tensor, " b"],
-    dropped_class: int,
+    null_context_class: int,
 ) -> tuple[Tensor, Tensor]:
     """Context frames as zeros where dropped (§4.2); actions are never dropped."""
     kept = (~dropped).to(context.dtype).view(-1, 1, 1, 1, 1)
-    return context * kept, torch.where(dropped, dropped_class, level_class)
+    return context * kept, torch.where(dropped, null_context_class, level_class)
 
 
 def load_denoiser(folder: Path) -> Denoiser:
@@ -184,12 +186,12 @@ def load_denoiser(folder: Path) -> Denoiser:
 
 
 def require_match(
-    denoiser: Denoiser, folder: Path, latents: Path, autoencoder: Facts, game: GameFacts
+    denoiser: Denoiser, folder: Path, latents: Path, autoencoder: AutoencoderConfig, game: GameFacts
 ) -> None:
     """Raise InputError unless a denoiser and latents, with these facts, belong together."""
     for field, found, expected in (
         ("latent_shape", denoiser.latent_shape, autoencoder.latent_shape),
-        ("autoencoder", str(denoiser.config["autoencoder"]), autoencoder.encoder),
+        ("autoencoder", str(denoiser.config["autoencoder"]), autoencoder.encoder_sha256),
         ("actions", denoiser.game.action_names, game.action_names),
         ("tics_per_frame", denoiser.game.tics_per_frame, game.tics_per_frame),
     ):

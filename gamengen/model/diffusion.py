@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from gamengen.runtime.settings import Settings
 
-BETAS = (0.00085, 0.012)  # Stable Diffusion's first and last
-LEFT_AT_MOST = 0.01  # of the signal's power at the last timestep
+BETA_START, BETA_END = 0.00085, 0.012  # Stable Diffusion's
+MAX_FINAL_ALPHA_BAR = 0.01  # at the last timestep, where samplers begin
 
 
 class NoiseSchedule(Settings):
@@ -35,7 +35,7 @@ class NoiseSchedule(Settings):
     def _ends_in_noise(self) -> Self:
         with torch.device("cpu"):  # also where a network is built without memory
             left = float(self.alpha_bars()[-1])
-        if left > LEFT_AT_MOST:
+        if left > MAX_FINAL_ALPHA_BAR:
             raise ValueError(
                 f"timesteps: {self.timesteps}: too few for {self.kind}, which has {left:.0%} of "
                 "the signal left at the last one, where samplers begin; Stable Diffusion has 1000"
@@ -47,8 +47,8 @@ class NoiseSchedule(Settings):
         if self.kind == "cosine":
             time = torch.arange(1, self.timesteps, dtype=torch.float64) / self.timesteps
             return torch.cat([(time * torch.pi / 2).cos() ** 2, torch.zeros(1)]).float()
-        first, last = (beta**0.5 for beta in BETAS)
-        betas = torch.linspace(first, last, self.timesteps, dtype=torch.float64) ** 2
+        ends = BETA_START**0.5, BETA_END**0.5
+        betas = torch.linspace(*ends, self.timesteps, dtype=torch.float64) ** 2
         alpha_bars = (1 - betas).cumprod(0)
         if self.kind == "zero-snr":
             root = alpha_bars.sqrt()
@@ -75,10 +75,11 @@ def append_dims(values: Float[Tensor, " b"], like: Float[Tensor, "b ..."]) -> Te
 def to_residual(
     x0: Float[Tensor, "b c h w"], context: Float[Tensor, "b l c h w"], std: float | None
 ) -> Float[Tensor, "b c h w"]:
-    """What is diffused: the change since the last context frame over its deviation ``std``.
+    """What is diffused: the change since the last context frame, noise included, over ``std``.
 
-    With unit variance v-prediction is EDM's preconditioning (Karras et al. 2022, table 1, with
-    ``sigma_data = std``). Where ``std`` is None the latent itself is diffused, as in the paper.
+    For real, clean context it has unit variance, and v-prediction is then EDM's preconditioning
+    (Karras et al. 2022, table 1, with ``sigma_data = std``); noisy or generated context has more.
+    Where ``std`` is None the latent itself is diffused, as in the paper.
     """
     return x0 if std is None else (x0 - context[:, -1]) / std
 
@@ -91,12 +92,13 @@ def from_residual(
 
 
 def add_noise(x0: Tensor, eps: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
-    """``x_t`` of the forward process."""
+    """``x_t`` of the forward process; of predicted ``x0`` and ``eps``, a DDIM step to ``alpha_bar``
+    (Song et al. 2021, equation 12, eta 0)."""
     ab = append_dims(alpha_bar, x0)
     return ab.sqrt() * x0 + (1 - ab).sqrt() * eps
 
 
-def velocity(x0: Tensor, eps: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
+def v_target(x0: Tensor, eps: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
     """``v``, the target of v-prediction."""
     ab = append_dims(alpha_bar, x0)
     return ab.sqrt() * eps - (1 - ab).sqrt() * x0
@@ -114,28 +116,27 @@ def eps_from(v: Tensor, x_t: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
     return ab.sqrt() * v + (1 - ab).sqrt() * x_t
 
 
-def ddim_step(x0: Tensor, eps: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
-    """Deterministic DDIM (Song et al. 2021, equation 12, eta 0): on to a lower noise level."""
-    return add_noise(x0, eps, alpha_bar)
+def predict(
+    model: nn.Module,
+    x_t: Float[Tensor, "b c h w"],
+    t: Int64[Tensor, " b"],
+    alpha_bars: Float[Tensor, " t"],
+    *condition: Tensor,
+) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
+    """The velocity predicted at ``x_t``, in float32, and the clean ``x0`` that it means."""
+    v = model(x_t, t, *condition).float()
+    return v, x0_from(v, x_t, alpha_bars[t])
 
 
-def one_step(
-    model: nn.Module, start: Float[Tensor, "b c h w"], t: int, alpha_bars: Tensor, *past: Tensor
-) -> Float[Tensor, "b c h w"]:
-    """The clean latent that one evaluation at timestep ``t`` predicts: a sample in one step,
-    where ``t`` is the sampler's first. ``model`` gives velocities."""
-    time = torch.full((len(start),), t, device=start.device)
-    return x0_from(model(start, time, *past).float(), start, alpha_bars[time])
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+# Not strict as a whole: strict settings take a dataclass only as an instance, not as a mapping.
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False, strict=False))
 class Sampling:
     """How a latent is sampled; it travels with the weights, and whoever samples reads it there."""
 
     steps: int = Field(gt=0, strict=True)  # of DDIM
     guidance: float = Field(default=1.0, ge=1, le=100, strict=True)  # on past frames; 1 is none
     context_noise: float = Field(default=0.0, ge=0, le=100, strict=True)  # level
-    # Deviation of the noise that sampling starts from; 1 is what training saw.
+    # Standard deviation of the noise that sampling starts from; 1 is what training saw.
     temperature: float = Field(default=1.0, ge=0, le=10, strict=True)
 
 
@@ -173,7 +174,7 @@ class Augmentation(Settings):
         return context + append_dims(level, context) * eps
 
 
-def require_fit(
+def require_sampleable(
     sampling: Sampling, schedule: NoiseSchedule, augmentation: Augmentation, prefix: str = ""
 ) -> None:
     """Raise ValueError unless a denoiser of that schedule and augmentation can be sampled so."""

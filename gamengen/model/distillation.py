@@ -1,4 +1,4 @@
-"""The one-step student by distribution matching (§3.3.2; Yin et al. 2024)."""
+"""Distribution matching distillation (DMD, Yin et al. 2024) to one step (§3.3.2)."""
 
 from collections.abc import Callable
 
@@ -8,14 +8,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from gamengen.model import diffusion
-from gamengen.model.denoiser import Denoiser
 from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling
 from gamengen.runtime.errors import InputError
 
-Velocity = Callable[[Tensor, Tensor], Tensor]
+ConditionedDenoiserFn = Callable[[Tensor, Tensor], Tensor]
 
 
-def score_difference(
+def eps_difference(
     v_real: Float[Tensor, "b c h w"],
     v_fake: Float[Tensor, "b c h w"],
     x_t: Float[Tensor, "b c h w"],
@@ -32,7 +31,7 @@ def score_difference(
     return eps_real - eps_fake
 
 
-def matching_weight(
+def dmd_weight(
     sample: Float[Tensor, "b c h w"],
     x0_real: Float[Tensor, "b c h w"],
     alpha_bar: Float[Tensor, " b"],
@@ -46,7 +45,7 @@ def matching_weight(
     return ((1 - alpha_bar) / alpha_bar).sqrt() / error.clamp_min(1e-3)
 
 
-def matching_loss(
+def dmd_loss(
     sample: Float[Tensor, "b c h w"], gradient: Float[Tensor, "b c h w"]
 ) -> Float[Tensor, ""]:
     """A loss whose gradient with respect to ``sample`` is ``gradient`` over the element count."""
@@ -54,9 +53,9 @@ def matching_loss(
 
 
 @torch.no_grad()
-def matching_gradient(
-    teacher: Velocity,
-    fake: Velocity,
+def dmd_gradient(
+    teacher: ConditionedDenoiserFn,
+    fake: ConditionedDenoiserFn,
     sample: Float[Tensor, "b c h w"],
     eps: Float[Tensor, "b c h w"],
     t: Int64[Tensor, " b"],
@@ -69,11 +68,11 @@ def matching_gradient(
     """
     x_t = diffusion.add_noise(sample, eps, alpha_bar)
     v_real, v_fake = teacher(x_t, t), fake(x_t, t)
-    weight = matching_weight(sample, diffusion.x0_from(v_real, x_t, alpha_bar), alpha_bar)
-    return diffusion.append_dims(weight, sample) * score_difference(v_real, v_fake, x_t, alpha_bar)
+    weight = dmd_weight(sample, diffusion.x0_from(v_real, x_t, alpha_bar), alpha_bar)
+    return diffusion.append_dims(weight, sample) * eps_difference(v_real, v_fake, x_t, alpha_bar)
 
 
-def noise_levels(t: Int64[Tensor, " b"], timesteps: int, share: float) -> Int64[Tensor, " b"]:
+def inner_timesteps(t: Int64[Tensor, " b"], timesteps: int, share: float) -> Int64[Tensor, " b"]:
     """Uniform timesteps squeezed away from both ends by ``share`` of their range.
 
     At the ends the two scores carry no difference (pure noise) or no reliable one (no noise).
@@ -82,28 +81,21 @@ def noise_levels(t: Int64[Tensor, " b"], timesteps: int, share: float) -> Int64[
     return (low + t.double() / (timesteps - 1) * (high - low)).round().long()
 
 
-def require_fit(
+def require_distillable(
     schedule: NoiseSchedule, augmentation: Augmentation, guidance: float, level_margin: float
 ) -> None:
     """Raise InputError unless a teacher trained so can be distilled so.
 
-    ``matching_weight`` divides by the signal's power, which must be left at every level.
+    ``dmd_weight`` divides by the signal's power, which must be left at every level.
     """
     try:
-        diffusion.require_fit(Sampling(1, guidance), schedule, augmentation, "distill.")
+        diffusion.require_sampleable(Sampling(1, guidance), schedule, augmentation, "distill.")
     except ValueError as error:
         raise InputError(f"params.yaml: {error}") from None
     ends = torch.tensor([0, schedule.timesteps - 1])
-    levels = noise_levels(ends, schedule.timesteps, level_margin)
+    levels = inner_timesteps(ends, schedule.timesteps, level_margin)
     if (schedule.alpha_bars()[levels] == 0).any():
         raise InputError(
             f"params.yaml: distill.level_margin: {level_margin}: must be larger: it leaves a "
             f"timestep of noise alone among the {schedule.timesteps} of train.noise.timesteps"
         )
-
-
-def copy_of(teacher: Denoiser) -> Denoiser:
-    """A denoiser with the teacher's config and weights, to train on."""
-    twin = Denoiser.from_config(teacher.config)
-    twin.load_state_dict(teacher.state_dict())
-    return twin.to(memory_format=torch.channels_last).train()

@@ -12,14 +12,15 @@ from gamengen.model.diffusion import Sampling
 
 # Called as a Denoiser is, and computes the same: ``(x_t, t, context, actions, level_class)`` to
 # the velocity at ``x_t``.
-Velocity = Callable[..., Float[Tensor, "b c h w"]]
+DenoiserFn = Callable[..., Float[Tensor, "b c h w"]]
 
 
-class Past:
+class RollingContext:
     """The rolling context: one buffer of latents and one of actions, shifted in place.
 
     ``actions[:, i]`` was taken at ``context[:, i]``; the last leads to the next latent. The
-    buffers keep their place in memory, as CUDA graphs like it, and are the caller's no more.
+    buffers are copies at fixed addresses (CUDA graphs need that); the caller's tensors do not
+    change.
     """
 
     def __init__(self, context: Float[Tensor, "b l c h w"], actions: Int64[Tensor, "b l"]) -> None:
@@ -33,10 +34,7 @@ class Past:
 
     def push(self, latent: Float[Tensor, "b c h w"]) -> None:
         """Make ``latent`` the last frame; the oldest is forgotten."""
-        for buffer, shifted in (
-            (self.context, self.shifted),
-            (self.actions, self.shifted_actions),
-        ):
+        for buffer, shifted in ((self.context, self.shifted), (self.actions, self.shifted_actions)):
             shifted[:, :-1].copy_(buffer[:, 1:])
             buffer.copy_(shifted)
         self.context[:, -1].copy_(latent)
@@ -50,13 +48,13 @@ class Sampler:
     """
 
     def __init__(
-        self, denoiser: Denoiser, sampling: Sampling, velocity: Velocity | None = None
+        self, denoiser: Denoiser, sampling: Sampling, velocity: DenoiserFn | None = None
     ) -> None:
         """``velocity`` is the denoiser as it runs on a back end, unless it runs itself."""
         self.denoiser, self.sampling = denoiser, sampling
         self.velocity = velocity or denoiser
-        self.timesteps = denoiser.schedule.sampling_timesteps(sampling.steps)
-        alpha_bars = denoiser.schedule.alpha_bars()
+        self.timesteps = denoiser.noise_schedule.sampling_timesteps(sampling.steps)
+        alpha_bars = denoiser.noise_schedule.alpha_bars()
         self.alpha_bars = [float(alpha_bars[t]) for t in self.timesteps] + [1.0]
 
     @torch.no_grad()
@@ -69,24 +67,27 @@ class Sampler:
     ) -> Float[Tensor, "b c h w"]:
         """The latent that follows, from unit Gaussian ``noise``.
 
-        ``context_eps`` is the noise to add at level ``sampling.context_noise``, if above 0.
+        ``context_eps`` is the noise to add at level ``sampling.context_noise``: ValueError where
+        that is above 0 and there is none.
         """
-        level = torch.full((len(context),), self.sampling.context_noise, device=context.device)
+        noise_level = self.sampling.context_noise
+        level = torch.full((len(context),), noise_level, device=context.device)
         level_class = self.denoiser.augmentation.bucket(level)
-        if context_eps is not None and self.sampling.context_noise > 0:
+        if noise_level > 0:
+            if context_eps is None:
+                raise ValueError(f"context_noise: {noise_level}: needs context_eps")
             context = self.denoiser.augmentation.apply(context, context_eps, level)
+        condition = context, actions, level_class
+        guidance, null_class = self.sampling.guidance, self.denoiser.null_context_class
         x_t = self.sampling.temperature * noise
         for t, now, then in zip(
             self.timesteps, self.alpha_bars[:-1], self.alpha_bars[1:], strict=True
         ):
             alpha_bar = torch.full((len(x_t),), now, device=x_t.device)
-            guidance, dropped = self.sampling.guidance, self.denoiser.dropped
-            v = guided_velocity(
-                self.velocity, x_t, t, context, actions, level_class, guidance, dropped
-            )
+            v = guided_velocity(self.velocity, x_t, t, *condition, guidance, null_class)
             x0 = diffusion.x0_from(v, x_t, alpha_bar)
             eps = diffusion.eps_from(v, x_t, alpha_bar)
-            x_t = diffusion.ddim_step(x0, eps, torch.full_like(alpha_bar, then))
+            x_t = diffusion.add_noise(x0, eps, torch.full_like(alpha_bar, then))
         return diffusion.from_residual(x_t, context, self.denoiser.residual_std)
 
     def draw(
@@ -108,7 +109,7 @@ class Sampler:
         return noise.to(where, non_blocking=True), eps
 
     def step(
-        self, past: Past, action: Int64[Tensor, " b"], generator: torch.Generator
+        self, past: RollingContext, action: Int64[Tensor, " b"], generator: torch.Generator
     ) -> Float[Tensor, "b c h w"]:
         """The latent that ``action`` leads to; it becomes the last of ``past``."""
         past.act(action)
@@ -129,31 +130,31 @@ class Sampler:
         ``past_actions[:, i]`` was taken at ``context[:, i]``, except that the last is replaced
         by the first of ``actions``: the one that leads out of the last context frame.
         """
-        past = Past(context, past_actions)
+        past = RollingContext(context, past_actions)
         for n in range(actions.shape[1]):
             yield self.step(past, actions[:, n], generator)
 
 
 def guided_velocity(
-    velocity: Velocity,
+    velocity: DenoiserFn,
     x_t: Float[Tensor, "b c h w"],
     t: int | Int64[Tensor, " b"],
     context: Float[Tensor, "b l c h w"],
     actions: Int64[Tensor, "b l"],
     level_class: Int64[Tensor, " b"],
     guidance: float,
-    dropped: int,
+    null_context_class: int,
 ) -> Float[Tensor, "b c h w"]:
     """Classifier-free guidance on past frames only (§3.2.2): both branches in one batch.
 
-    ``dropped`` is the class of a context that was dropped;
+    ``null_context_class`` is the class of a context that was dropped;
     ``v = v_without + guidance * (v_with - v_without)``; at weight 1 there is one branch.
     """
     batch = len(x_t)
     time = torch.full((batch,), t, device=x_t.device) if isinstance(t, int) else t
     if guidance == 1.0:
         return velocity(x_t, time, context, actions, level_class)
-    without = torch.full_like(level_class, dropped)
+    without = torch.full_like(level_class, null_context_class)
     both = velocity(
         torch.cat([x_t, x_t]),
         torch.cat([time, time]),

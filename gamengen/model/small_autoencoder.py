@@ -36,7 +36,7 @@ class SmallAutoencoder(ModelMixin, ConfigMixin):
     def forward(
         self, frames: Float[Tensor, "b 3 h w"], noise: Float[Tensor, "b c lh lw"]
     ) -> Float[Tensor, "b 3 h w"]:
-        """Reconstruction from the latent with noise added, in units of the latents' deviation."""
+        """Reconstruction from the latent with noise added, in units of the latents' std."""
         latents = self.encoder(frames)
         return self.decoder(latents + noise * latents.detach().std())
 

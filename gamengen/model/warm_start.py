@@ -8,6 +8,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from gamengen.model.denoiser import Denoiser, load_denoiser
+from gamengen.runtime.checkpoint import load_pretrained
 from gamengen.runtime.errors import InputError
 
 
@@ -18,16 +19,7 @@ def from_stable_diffusion(source: str, **facts: Any) -> Denoiser:
     zero, so that at first the network is the text model with its frames unseen (§3.2). Text
     cross-attention layers are re-used for action tokens.
     """
-    subfolder = "unet" if not (Path(source) / "config.json").is_file() else None
-    try:
-        old = UNet2DConditionModel.from_pretrained(
-            source, subfolder=subfolder, low_cpu_mem_usage=False
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"train.unet.source: {source!r} is neither a folder with a UNet2DConditionModel "
-            f"(config.json and weights, here or in unet/) nor one on the hub: {error}"
-        ) from error
+    old = load_pretrained(UNet2DConditionModel, source, "unet", "train.unet.source")
     channels = facts["latent_shape"][0]
     if old.config["in_channels"] != channels:
         raise InputError(
@@ -60,9 +52,10 @@ def network_like(config: Mapping[str, Any]) -> dict[str, Any]:
 def warm_start(denoiser: Denoiser, source: Path) -> bool:
     """Begin with the weights of the denoiser in ``source``, which has the same networks.
 
-    Actions are matched by name: one that ``source`` does not know keeps its new embedding. Gives
-    whether its latents are of the same encoder: those of an autoencoder that was trained on are
-    near, those of an unrelated one are not. Raises InputError when anything else differs.
+    Actions are matched by name: one that ``source`` does not know keeps its new embedding. What
+    residuals are divided by is kept too. Gives whether its latents are of the same encoder: those
+    of an autoencoder that was trained on are near, those of an unrelated one are not. Raises
+    InputError when anything else differs.
     """
     old = load_denoiser(source)
     weights, ours = old.state_dict(), denoiser.state_dict()
@@ -76,6 +69,8 @@ def warm_start(denoiser: Denoiser, source: Path) -> bool:
     weights[actions] = rows.flatten(0, 1)
     require_same_kind(old, denoiser, source)
     denoiser.load_state_dict(weights)
+    denoiser.residual_std = old.residual_std
+    denoiser.register_to_config(residual_std=old.residual_std)
     return bool(old.config["autoencoder"] == denoiser.config["autoencoder"])
 
 
@@ -88,8 +83,9 @@ def require_same_kind(old: Denoiser, denoiser: Denoiser, source: Path) -> None:
     actions = "net.action.weight"
     for what, found, expected in (
         ("context_frames", old.context_frames, denoiser.context_frames),
-        ("noise", old.schedule, denoiser.schedule),
+        ("noise", old.noise_schedule, denoiser.noise_schedule),
         ("augmentation", old.augmentation, denoiser.augmentation),
+        ("residual", old.residual_std is not None, denoiser.residual_std is not None),
         *((n, _shape(weights.get(n)), _shape(ours.get(n))) for n in weights | ours if n != actions),
         (actions, _shape(weights.get(actions))[1:], _shape(ours.get(actions))[1:]),
     ):

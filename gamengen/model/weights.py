@@ -49,9 +49,8 @@ def load_weights(data: Path) -> Weights:
     if (data / "student").is_dir():
         student = load_denoiser(data / "student")
     for net, name in ((teacher, "denoiser"), (student, "student")):
-        require_same_encoder(
-            str(net.config["autoencoder"]), decoder.facts.encoder, data / name, data / "decoder"
-        )
+        theirs, ours = str(net.config["autoencoder"]), decoder.facts.encoder_sha256
+        require_same_encoder(theirs, ours, data / name, data / "decoder")
     if student.game != teacher.game:
         raise InputError(
             f"{data / 'student'}/config.json: game: not that of {data / 'denoiser'}; distill again "

@@ -14,8 +14,8 @@ from gamengen.data.latents import pad_history
 from gamengen.game.engine import Frame, History
 from gamengen.model.autoencoder import to_float
 from gamengen.model.denoiser import Denoiser
-from gamengen.model.diffusion import Sampling, require_fit
-from gamengen.model.sampler import Past, Sampler
+from gamengen.model.diffusion import Sampling, require_sampleable
+from gamengen.model.sampler import RollingContext, Sampler
 from gamengen.model.weights import Role, Weights
 from gamengen.play.turns import Turns
 from gamengen.runtime import device
@@ -39,7 +39,7 @@ class Settings:
         if self.model == "student" and self.steps != 1:
             raise InputError(f"steps: {self.steps}: the student takes 1")
         try:
-            require_fit(self.sampling, denoiser.schedule, denoiser.augmentation)
+            require_sampleable(self.sampling, denoiser.noise_schedule, denoiser.augmentation)
         except ValidationError as error:
             wrong = error.errors()[0]
             raise InputError(f"{wrong['loc'][0]}: {wrong['input']}: {wrong['msg']}") from None
@@ -134,7 +134,7 @@ class Dream:
         """Build whatever the back end builds: every network, with and without guidance."""
         net, where = self.weights.teacher, self.backend.where
         for velocity in set(self.velocities.values()):
-            past = Past(
+            past = RollingContext(
                 torch.zeros(1, net.context_frames, *net.latent_shape).to(where),
                 torch.zeros(1, net.context_frames, dtype=torch.int64).to(where),
             )
@@ -160,7 +160,7 @@ class Dream:
         context, actions = pad_history(
             latents, actions.to(latents.device), self.context_frames, self.facts.before_start
         )
-        self.past = Past(context[None], actions[None])
+        self.past = RollingContext(context[None], actions[None])
         self.random = device.generator(self.seed)
         self.frames_since_real = 0
         self.frame: Frame = history.frames[-1].copy()

@@ -19,10 +19,9 @@ from gamengen.runtime.lock import hold
 from gamengen.runtime.replacing import partial_path, replacing
 
 KEY = 16  # characters of a resume folder's key
-KEPT: dict[Path, int] = {}  # locks of this process and their descriptors
 
 
-def identity(path: Path) -> str:
+def fingerprint(path: Path) -> str:
     """Sha256 of the names, sizes and modification times of a file, or of a folder's files."""
     digest = hashlib.sha256()
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -33,7 +32,7 @@ def identity(path: Path) -> str:
     return digest.hexdigest()
 
 
-def code_identity() -> str:
+def code_fingerprint() -> str:
     """Sha256 of the project's own modules that this process has imported.
 
     The stage is among them, as ``__main__`` or, under a launcher that imports it, by its name.
@@ -56,23 +55,21 @@ def resume_folder(params: BaseModel, inputs: Sequence[Path], out: Path) -> Path:
     towards ``out``, as a stage may whose ``dvc repro`` was killed.
     """
     if device.is_first():
-        keep(out)
+        lock_output(out)
     key = {
         "processes": device.processes(),
         "params": json.loads(params.model_dump_json()),
-        "inputs": [identity(path) for path in inputs],
-        "code": code_identity(),
+        "inputs": [fingerprint(path) for path in inputs],
+        "code": code_fingerprint(),
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:KEY]
     return out.parent / ".resume" / f"{out.name}-{digest}"
 
 
-def keep(out: Path) -> None:
+def lock_output(out: Path) -> None:
     """Be the only process that works towards ``out``, until it is made or this process ends."""
-    file = lock_of(out)
-    if file not in KEPT:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        KEPT[file] = hold(file, out, f"stage of {out.name}")
+    lock_of(out).parent.mkdir(parents=True, exist_ok=True)
+    hold(lock_of(out), out, f"stage of {out.name}")  # the lock goes if its descriptor is closed
 
 
 def lock_of(out: Path) -> Path:
@@ -81,7 +78,7 @@ def lock_of(out: Path) -> Path:
 
 
 @contextmanager
-def whole(out: Path, accelerator: Accelerator) -> Iterator[Path]:
+def atomic_output(out: Path, accelerator: Accelerator) -> Iterator[Path]:
     """A folder beside ``out`` to write into; it becomes ``out`` when the block ends well.
 
     All processes enter and leave together; the first one seals and renames, and then drops the
@@ -99,9 +96,7 @@ def whole(out: Path, accelerator: Accelerator) -> Iterator[Path]:
     if first:
         for folder in (out.parent / ".resume").glob(f"{out.name}-{'?' * KEY}"):
             shutil.rmtree(folder, ignore_errors=True)
-        if lock_of(out) in KEPT:
-            lock_of(out).unlink(missing_ok=True)
-            os.close(KEPT.pop(lock_of(out)))
+        lock_of(out).unlink(missing_ok=True)
     device.wait(accelerator)
 
 

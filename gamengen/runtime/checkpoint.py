@@ -95,6 +95,22 @@ def load_model(kind: type[Model], folder: Path, stage: str) -> Model:
     return model
 
 
+def load_pretrained(kind: type[Model], source: str, part: str, key: str) -> Model:
+    """A model from the hub, or from a local folder in Stable Diffusion's layout.
+
+    It may lie in the folder itself or in its subfolder ``part``. Raises InputError, naming the
+    parameter ``key``, when it is neither here nor there.
+    """
+    subfolder = part if not (Path(source) / "config.json").is_file() else None
+    try:
+        return kind.from_pretrained(source, subfolder=subfolder, low_cpu_mem_usage=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{key}: {source!r} is neither a folder with a {kind.__name__} (config.json and "
+            f"weights, here or in {part}/) nor one on the hub: {error}"
+        ) from error
+
+
 def tensors(parts: Mapping[str, Part]) -> dict[str, Tensor]:
     """Every tensor that a checkpoint of these parts holds, on the CPU."""
     return {name: value.detach().cpu() for name, value in _flat(parts) if isinstance(value, Tensor)}

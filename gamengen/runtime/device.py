@@ -30,10 +30,7 @@ def start() -> Accelerator:
     Raises InputError when torch and torch_xla do not pair, or XLA_USE_BF16 would turn master
     weights, optimizer moments and EMA into bfloat16.
     """
-    if (
-        os.environ.get("XLA_USE_BF16", "0") != "0"
-        or os.environ.get("XLA_DOWNCAST_BF16", "0") != "0"
-    ):
+    if any(os.environ.get(name, "0") != "0" for name in ("XLA_USE_BF16", "XLA_DOWNCAST_BF16")):
         raise InputError(
             "XLA_USE_BF16 / XLA_DOWNCAST_BF16 is set: it makes optimizer moments and EMA "
             "bfloat16 too; unset it and write precision: bf16 in params.yaml"

@@ -35,6 +35,6 @@ def hold(file: Path, held: Path, what: str) -> int:
         os.close(descriptor)  # its holder removed it in between
         return hold(file, held, what)
     os.truncate(descriptor, 0)
-    told = f"process {os.getpid()} since {datetime.now():%Y-%m-%d %H:%M:%S}: {what}\n"
-    os.write(descriptor, told.encode())
+    holder = f"process {os.getpid()} since {datetime.now():%Y-%m-%d %H:%M:%S}: {what}\n"
+    os.write(descriptor, holder.encode())
     return descriptor

@@ -63,7 +63,7 @@ def require_listed(section: str, settings: StageParams, pipeline: Path = PIPELIN
     """Raise InputError unless DVC watches what the values name. Where there is no DVC, nothing."""
     if not pipeline.is_file():
         return
-    deps = YAML(typ="safe", pure=True).load(pipeline.read_text())["stages"][section]["deps"]
+    deps = read_yaml(pipeline)["stages"][section]["deps"]
     watched = {Path(dep).resolve() for dep in deps}
     named = {path: {path.resolve(), *path.resolve().parents} for path in settings.reads()}
     unseen = [str(path) for path, within in named.items() if not within & watched]
@@ -113,12 +113,9 @@ def run(section: str, params: type[StageParams], main: Callable[..., None]) -> N
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
+        full = f"disk full while writing {error.filename or 'an output'}"
         again = "free some; the same command goes on from the last checkpoint"
-        sys.exit(
-            _report(
-                f"{section}: disk full while writing {error.filename or 'an output'}: {again}", 2
-            )
-        )
+        sys.exit(_report(f"{section}: {full}: {again}", 2))
 
 
 def _report(message: str, code: int) -> int:

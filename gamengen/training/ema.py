@@ -7,8 +7,8 @@ from torch import nn
 class Ema:
     """Exponential moving average of a module's parameters, in float32.
 
-    The decay rises as (1 + n) / (10 + n) towards its limit, so that a short training is not
-    averaged with its initialisation.
+    The decay rises as (1 + n) / (10 + n) towards its limit, so that a short training run is
+    not averaged with its initialisation.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:

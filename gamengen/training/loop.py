@@ -1,4 +1,4 @@
-"""Where a training stands: its checkpoint, its losses, when it logs, saves and stops."""
+"""Where a training run stands: its checkpoint, its losses, when it logs, saves and stops."""
 
 import csv
 import json
@@ -15,8 +15,8 @@ from tqdm import tqdm
 from gamengen.runtime import checkpoint, device
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.interrupt import Interrupt
-from gamengen.training.losses import Losses
-from gamengen.training.schedule import Schedule
+from gamengen.training.metric_log import MetricLog
+from gamengen.training.schedule import RunLength
 
 
 class Training:
@@ -31,18 +31,18 @@ class Training:
         self,
         accelerator: Accelerator,
         resume: Path,
-        schedule: Schedule,
+        schedule: RunLength,
         parts: Mapping[str, checkpoint.Part],
-        publish_average: Callable[[Path], None] | None = None,
+        save_ema: Callable[[Path], None] | None = None,
     ) -> None:
-        """``publish_average`` writes what the training is worth so far into a folder, beside
-        every checkpoint: ``average`` in ``resume``."""
+        """``save_ema`` writes the average of the weights so far into a folder: beside every
+        checkpoint, ``average`` in ``resume``."""
         self.accelerator, self.schedule, self.parts = accelerator, schedule, parts
-        self.publish_average = publish_average
+        self.save_ema = save_ema
         self.file, self.curve = resume / "checkpoint.safetensors", resume / "loss.csv"
         self.start, notes = checkpoint.load(self.file, parts)
         self.rows: list[dict[str, Any]] = json.loads(notes) if notes else []
-        self.losses, self.saved = Losses(self.start), self.start
+        self.metric_log, self.saved = MetricLog(self.start), self.start
         self.interrupt = Interrupt()
         if accelerator.is_main_process:
             resume.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ class Training:
         Raises InputError when a number is found that is not finite: the host looks when it logs,
         and before anything is saved.
         """
-        self.losses.add(losses)
+        self.metric_log.add(losses)
         count, schedule = step + 1, self.schedule
         last = count == schedule.steps
         logs = count % schedule.log_every == 0 or last
@@ -100,15 +100,15 @@ class Training:
 
     def save(self, count: int) -> None:
         """Checkpoint now; the first process writes."""
-        self.losses.means(self.accelerator)
+        self.metric_log.means(self.accelerator)
         if self.accelerator.is_main_process:
             checkpoint.save(self.file, count, self.parts, json.dumps(self.rows))
         self.saved = count
-        if self.accelerator.is_main_process and self.publish_average is not None:
-            self.publish_average(self.file.parent / "average")
+        if self.accelerator.is_main_process and self.save_ema is not None:
+            self.save_ema(self.file.parent / "average")
         device.wait(self.accelerator)
 
-    def publish(self, folder: Path) -> None:
+    def write_loss_curve(self, folder: Path) -> None:
         """Put the loss curve beside the weights, where ``dvc plots`` finds it."""
         if self.accelerator.is_main_process:
             self._write_curve(folder / "loss.csv")
@@ -131,8 +131,8 @@ class Training:
         )
 
     def _log(self, count: int) -> None:
-        means = self.losses.means(self.accelerator)
-        self.losses = Losses(count)
+        means = self.metric_log.means(self.accelerator)
+        self.metric_log = MetricLog(count)
         if not self.accelerator.is_main_process:
             return
         row = {"step": count} | {name: f"{value:.6g}" for name, value in means.items()}
@@ -150,7 +150,7 @@ class Training:
             writer.writerows(self.rows)
 
 
-def share(batch_size: int, processes: int, stage: str) -> int:
+def per_process_batch_size(batch_size: int, processes: int, stage: str) -> int:
     """Rows of the batch in each process. Raises InputError when it does not divide."""
     if batch_size % processes:
         raise InputError(

@@ -25,7 +25,7 @@ class Objective(Settings):
     terminal_share: float = Field(ge=0, le=1)  # of windows at the last timestep, as samplers begin
 
     def targets_at(self, step: int, steps: int) -> int:
-        """How many frames of each window are predicted in a step of a training."""
+        """How many frames of each window are predicted in a step of a training run."""
         return 1 if step < self.single_target_share * steps else self.targets
 
 
@@ -41,15 +41,15 @@ class RandomInputs:
 
 
 def draw(
-    window: Window, denoiser: Denoiser, objective: Objective, seed: int, step: int, rank: int
+    window: Window, denoiser: Denoiser, terminal_share: float, seed: int, step: int, rank: int
 ) -> RandomInputs:
     """Draws on the CPU, a pure function of (seed, step, rank): a resumed run makes the same."""
     random = device.generator(seed, step, rank, 1)
     batch, frames, *shape = window.frames.shape
-    targets, timesteps = frames - denoiser.context_frames, denoiser.schedule.timesteps
+    targets, timesteps = frames - denoiser.context_frames, denoiser.noise_schedule.timesteps
     t = torch.randint(timesteps, (batch, targets), generator=random)
     # Whole windows: those are rolled out as a sampler of one step would.
-    terminal = torch.rand(batch, 1, generator=random) < objective.terminal_share
+    terminal = torch.rand(batch, 1, generator=random) < terminal_share
     return RandomInputs(
         t=torch.where(terminal, timesteps - 1, t),
         eps=torch.randn(batch, targets, *shape, generator=random),
@@ -63,12 +63,12 @@ Tensors = TypeVar("Tensors", Window, RandomInputs)
 Context = tuple[Tensor, Tensor, Tensor]  # latents, actions, class of the latents' noise level
 
 
-def to(batch: Tensors, where: torch.device) -> Tensors:
+def to_device(batch: Tensors, where: torch.device) -> Tensors:
     """Every tensor of a batch, on a device."""
     return type(batch)(**{f.name: getattr(batch, f.name).to(where) for f in fields(batch)})
 
 
-def rows(batch: Tensors, which: slice) -> Tensors:
+def slice_batch(batch: Tensors, which: slice) -> Tensors:
     return type(batch)(**{f.name: getattr(batch, f.name)[which] for f in fields(batch)})
 
 
@@ -93,14 +93,12 @@ def velocity_loss(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "b c h w"]]:
     """Mean squared error of the velocity at timestep ``t`` (§3.2, equation 1), and the clean
     ``x0`` that this velocity means."""
-    alpha_bar = alpha_bars[t]
-    x_t = diffusion.add_noise(x0, eps, alpha_bar)
-    v = model(x_t, t, *context).float()
-    loss = F.mse_loss(v, diffusion.velocity(x0, eps, alpha_bar))
-    return loss, diffusion.x0_from(v, x_t, alpha_bar)
+    x_t = diffusion.add_noise(x0, eps, alpha_bars[t])
+    v, predicted = diffusion.predict(model, x_t, t, alpha_bars, *context)
+    return F.mse_loss(v, diffusion.v_target(x0, eps, alpha_bars[t])), predicted
 
 
-def window_losses(
+def self_generated_context_losses(
     model: nn.Module, denoiser: Denoiser, window: Window, random: RandomInputs, targets: int
 ) -> Iterator[Float[Tensor, ""]]:
     """The loss of each of a window's first ``targets`` targets, to be used before the next one.
@@ -111,12 +109,13 @@ def window_losses(
     Accelerate wrapped it.
     """
     length, std = denoiser.context_frames, denoiser.residual_std
+    null_class = denoiser.null_context_class
     context = window.frames[:, :length]
     for n in range(targets):
         noisy, level_class = noisy_context(
             denoiser, context, random.context_eps[:, n : n + length], random.level
         )
-        noisy, level_class = drop_context(noisy, level_class, random.dropped, denoiser.dropped)
+        noisy, level_class = drop_context(noisy, level_class, random.dropped, null_class)
         residual = diffusion.to_residual(window.frames[:, length + n], noisy, std)
         loss, predicted = velocity_loss(
             model,

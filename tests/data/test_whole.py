@@ -137,11 +137,11 @@ def test_latents_are_neither_published_nor_read_with_a_hole(made: Path, tmp_path
     with_hole = tmp_path / "with-hole"
     shutil.copytree(tmp_path / "one.zarr", with_hole / "one.zarr")
     zarr.open_group(with_hole / "one.zarr", mode="a")["latents"][64:128] = 0  # a hole to Zarr
-    told = (tmp_path / "index.json").read_text()
+    index_text = (tmp_path / "index.json").read_text()
     for file in (f"one.zarr/latents/{name}" for name in ("zarr.json", "c/0/0/0/0")):
         old, new = ((folder / file).stat().st_size for folder in (tmp_path, with_hole))
-        told = told.replace(f'"{file}": {old}', f'"{file}": {new}')
-    (with_hole / "index.json").write_text(told)
+        index_text = index_text.replace(f'"{file}": {old}', f'"{file}": {new}')
+    (with_hole / "index.json").write_text(index_text)
     with pytest.raises(InputError, match="latents: holds 64 rows, there must be 256"):
         Latents(with_hole)
 

@@ -6,27 +6,20 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from gamengen.data.encoding import Facts, read_facts, require_same_encoder
+from gamengen.data.encoding import AutoencoderConfig, read_facts, require_same_encoder
 from gamengen.data.episodes import Episodes
 from gamengen.data.latents import Latents
-from gamengen.model.autoencoder import (
-    Autoencoder,
-    crop,
-    encoder_digest,
-    load_stable_diffusion,
-    pad,
-    to_float,
-    to_uint8,
-)
+from gamengen.model.autoencoder import Autoencoder, crop, encoder_digest, pad, to_float, to_uint8
 from gamengen.runtime import device
+from gamengen.runtime.checkpoint import load_pretrained
 from gamengen.runtime.errors import InputError
 from stages import autoencoder, decoder, encode
 from tests import tiny
 from tests.artifacts import make_autoencoder, make_episodes, make_latents
 
 
-def facts(height: int, width: int, downsampling: int = 8) -> Facts:
-    return Facts(
+def facts(height: int, width: int, downsampling: int = 8) -> AutoencoderConfig:
+    return AutoencoderConfig(
         kind="small",
         height=height,
         width=width,
@@ -34,7 +27,7 @@ def facts(height: int, width: int, downsampling: int = 8) -> Facts:
         latent_channels=4,
         latent_mean=[0.0] * 4,
         latent_std=[1.0] * 4,
-        encoder="",
+        encoder_sha256="",
     )
 
 
@@ -204,7 +197,7 @@ def test_stable_diffusions_autoencoder_keeps_its_own_scale(
 
 def test_a_source_that_is_no_autoencoder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"autoencoder\.source: '.*nowhere'"):
-        load_stable_diffusion(str(tmp_path / "nowhere"))
+        load_pretrained(AutoencoderKL, str(tmp_path / "nowhere"), "vae", "autoencoder.source")
 
 
 def test_frames_of_another_size_are_refused(tmp_path: Path) -> None:

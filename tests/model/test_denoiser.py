@@ -32,7 +32,7 @@ def stable_diffusion_facts(latents: Latents, **changes: Any) -> dict[str, Any]:
         "latent_shape": latents.autoencoder.latent_shape,
         "context_frames": 3,
         "game": latents.game.model_dump(),
-        "autoencoder": latents.autoencoder.encoder,
+        "autoencoder": latents.autoencoder.encoder_sha256,
         "schedule": tiny.tiny_params({})["train"]["noise"],
         "augmentation": tiny.tiny_params({})["train"]["augmentation"],
         "residual_std": None,
@@ -130,10 +130,14 @@ def test_guidance_is_linear_and_weight_one_is_none(made: Path) -> None:
     def velocity(guidance: float) -> torch.Tensor:
         with torch.no_grad():
             return guided_velocity(
-                denoiser, guidance=guidance, dropped=denoiser.dropped, t=50, **inputs
+                denoiser,
+                guidance=guidance,
+                null_context_class=denoiser.null_context_class,
+                t=50,
+                **inputs,
             )
 
-    without = torch.full((2,), denoiser.dropped)
+    without = torch.full((2,), denoiser.null_context_class)
     with torch.no_grad():
         dropped = denoiser(
             inputs["x_t"],
@@ -149,7 +153,7 @@ def test_guidance_is_linear_and_weight_one_is_none(made: Path) -> None:
 def test_dropped_context_is_zeros_of_a_class_of_its_own() -> None:
     context, level_class = torch.randn(3, 2, 4, 2, 2), torch.tensor([0, 1, 2])
     dropped = torch.tensor([True, False, True])
-    kept, classes = drop_context(context, level_class, dropped, dropped_class=7)
+    kept, classes = drop_context(context, level_class, dropped, null_context_class=7)
     assert classes.tolist() == [7, 1, 7]
     assert torch.equal(kept[1], context[1])
     assert kept[0].abs().max() == 0
@@ -239,14 +243,14 @@ def test_a_warm_start_from_another_network_is_refused(made: Path, tmp_path: Path
 def test_a_warm_start_tells_of_another_encoder(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = tiny.tiny_params({})["train"]
-    facts = {"schedule": told["noise"], "augmentation": told["augmentation"]}
+    numbers = tiny.tiny_params({})["train"]
+    facts = {"schedule": numbers["noise"], "augmentation": numbers["augmentation"]}
     others = make_autoencoder(tmp_path / "autoencoder", seed=9)
     latents = make_latents(tmp_path / "latents", made / "episodes", others)
     make_denoiser(tmp_path / "source", latents, **facts)
     settings = tiny.params(train.Params, "train", init=str(tmp_path / "source"))
     train.main(settings, made / "latents", made / "autoencoder", tmp_path / "out")
-    assert "trained on latents of another encoder" in capsys.readouterr().out
+    assert "trained on another encoder's latents" in capsys.readouterr().out
     assert (
         load_denoiser(tmp_path / "out").config["autoencoder"]
         == (load_denoiser(made / "denoiser").config["autoencoder"])
@@ -254,8 +258,8 @@ def test_a_warm_start_tells_of_another_encoder(
 
 
 def test_a_warm_start_trains_on(made: Path, tmp_path: Path) -> None:
-    told = tiny.tiny_params({})["train"]
-    facts = {"schedule": told["noise"], "augmentation": told["augmentation"]}
+    numbers = tiny.tiny_params({})["train"]
+    facts = {"schedule": numbers["noise"], "augmentation": numbers["augmentation"]}
     make_denoiser(tmp_path / "source", made / "latents", residual_std=0.123, **facts)
     settings = tiny.params(train.Params, "train", init=str(tmp_path / "source"))
     train.main(settings, made / "latents", made / "autoencoder", tmp_path / "out")

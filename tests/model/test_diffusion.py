@@ -47,7 +47,7 @@ def test_velocity_and_its_inverses() -> None:
     torch.manual_seed(0)
     x0, eps = torch.randn(2, 4, 3, 5, 5, dtype=torch.float64)
     alpha_bar = torch.tensor([0.0, 0.2, 0.7, 1.0], dtype=torch.float64)
-    x_t, v = diffusion.add_noise(x0, eps, alpha_bar), diffusion.velocity(x0, eps, alpha_bar)
+    x_t, v = diffusion.add_noise(x0, eps, alpha_bar), diffusion.v_target(x0, eps, alpha_bar)
     torch.testing.assert_close(diffusion.x0_from(v, x_t, alpha_bar), x0)
     torch.testing.assert_close(diffusion.eps_from(v, x_t, alpha_bar), eps)
 
@@ -70,7 +70,7 @@ def test_ddim_is_diffusers_ddim(zero_snr: bool) -> None:
         x0, eps = diffusion.x0_from(v, x, now), diffusion.eps_from(v, x, now)
         following = alpha_bars[then : then + 1] if then >= 0 else torch.ones(1)
         assert i == len(timesteps) - 1 or then == timesteps[i + 1]
-        x = diffusion.ddim_step(x0, eps, following)
+        x = diffusion.add_noise(x0, eps, following)
         y = theirs.step(w, t, y).prev_sample
         torch.testing.assert_close(x, y, atol=1e-4, rtol=1e-4)
 

@@ -24,12 +24,12 @@ def gaussian_velocity(mean: float, std: float, x_t: Tensor, alpha_bar: Tensor) -
 
 
 @pytest.mark.parametrize("alpha_bar", [0.1, 0.5, 0.9])
-def test_score_difference_is_the_gradient_of_kl(alpha_bar: float) -> None:
+def test_eps_difference_is_the_gradient_of_kl(alpha_bar: float) -> None:
     """Size and sign, against the closed form of KL between the two diffused Gaussians."""
     real, fake, std = 2.0, -1.0, 0.5
     ab = torch.full((1000,), alpha_bar, dtype=torch.float64)
     x_t = torch.randn(1000, 1, 1, 1, dtype=torch.float64)
-    difference = distillation.score_difference(
+    difference = distillation.eps_difference(
         gaussian_velocity(real, std, x_t, ab), gaussian_velocity(fake, std, x_t, ab), x_t, ab
     )
     # d/d(fake mean) of KL = ab (fake - real) / variance; score = -eps / sqrt(1 - ab), and the
@@ -46,13 +46,13 @@ def test_score_difference_is_the_gradient_of_kl(alpha_bar: float) -> None:
 def test_no_gradient_where_the_student_is_the_teacher() -> None:
     ab = torch.full((8,), 0.4)
     x_t, v = torch.randn(2, 8, 2, 3, 3)
-    assert distillation.score_difference(v, v, x_t, ab).abs().max() == 0
+    assert distillation.eps_difference(v, v, x_t, ab).abs().max() == 0
 
 
-def test_matching_loss_has_the_gradient_it_is_given() -> None:
+def test_dmd_loss_has_the_gradient_it_is_given() -> None:
     sample = torch.randn(3, 2, 4, 4, requires_grad=True)
     gradient = torch.randn(3, 2, 4, 4)
-    distillation.matching_loss(sample, gradient).backward()
+    distillation.dmd_loss(sample, gradient).backward()
     assert sample.grad is not None
     torch.testing.assert_close(sample.grad, gradient / sample.numel())
 
@@ -62,19 +62,19 @@ def test_weight_turns_the_difference_of_noises_into_one_of_clean_latents() -> No
     ab = torch.tensor([0.2, 0.8], dtype=torch.float64)
     x_t, v_real, v_fake, sample = torch.randn(4, 2, 3, 4, 4, dtype=torch.float64)
     x0_real, x0_fake = (diffusion.x0_from(v, x_t, ab) for v in (v_real, v_fake))
-    weight = diffusion.append_dims(distillation.matching_weight(sample, x0_real, ab), sample)
-    weighted = weight * distillation.score_difference(v_real, v_fake, x_t, ab)
+    weight = diffusion.append_dims(distillation.dmd_weight(sample, x0_real, ab), sample)
+    weighted = weight * distillation.eps_difference(v_real, v_fake, x_t, ab)
     error = (sample - x0_real).abs().mean((1, 2, 3), keepdim=True)
     torch.testing.assert_close(weighted, (x0_fake - x0_real) / error)
 
 
-def test_noise_levels_keep_their_distance_from_the_ends() -> None:
-    t = distillation.noise_levels(torch.tensor([0, 500, 999]), 1000, 0.02)
+def test_inner_timesteps_keep_their_distance_from_the_ends() -> None:
+    t = distillation.inner_timesteps(torch.tensor([0, 500, 999]), 1000, 0.02)
     assert t.tolist() == [20, 500, 979]
 
 
 class Affine(nn.Module):
-    """One-dimensional student and fake score: a Gaussian of learned mean and deviation."""
+    """One-dimensional student and fake score: a Gaussian of learned mean and standard deviation."""
 
     def __init__(self, mean: float, std: float) -> None:
         super().__init__()
@@ -106,15 +106,13 @@ def test_student_learns_the_teachers_distribution() -> None:
         z, eps, eps_fake = torch.randn(3, 256, 1, 1, 1, dtype=torch.float64)
         t, t_fake = torch.randint(TIMESTEPS, (2, 256))
         sample = student.mean + student.log_std.exp() * z
-        gradient = distillation.matching_gradient(
-            teacher, velocity, sample.detach(), eps, t, bars[t]
-        )
+        gradient = distillation.dmd_gradient(teacher, velocity, sample.detach(), eps, t, bars[t])
         student_optimizer.zero_grad()
-        distillation.matching_loss(sample, gradient).backward()
+        distillation.dmd_loss(sample, gradient).backward()
         student_optimizer.step()
         x0 = sample.detach()
         x_t = diffusion.add_noise(x0, eps_fake, bars[t_fake])
-        target = diffusion.velocity(x0, eps_fake, bars[t_fake])
+        target = diffusion.v_target(x0, eps_fake, bars[t_fake])
         fake_optimizer.zero_grad()
         (velocity(x_t, t_fake) - target).square().mean().backward()
         fake_optimizer.step()

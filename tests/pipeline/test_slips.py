@@ -198,7 +198,7 @@ def test_weights_to_begin_with_fit(made: Path, tmp_path: Path) -> None:
         ("noise", {"noise": {"timesteps": 500}}),
         ("augmentation", {"augmentation": {"max_level": 0.2}}),
         ("conv_in", {"unet": {"widths": [16, 16]}}),
-        ("train.residual", {"residual": False}),
+        ("residual is True", {"residual": False}),
     ):
         (found,) = problems({"train": init | other})
         assert "train.init" in found

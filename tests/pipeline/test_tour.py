@@ -20,7 +20,7 @@ def test_every_file_that_a_document_names_exists(document: Path) -> None:
     assert not missing
 
 
-def test_the_tour_visits_every_floor() -> None:
-    floors = {path.parent.name for path in (ROOT / "gamengen").glob("*/__init__.py")}
+def test_the_tour_visits_every_layer() -> None:
+    layers = {path.parent.name for path in (ROOT / "gamengen").glob("*/__init__.py")}
     linked = set(re.findall(r"\.\./gamengen/(\w+)/", (ROOT / "docs/tour.md").read_text()))
-    assert floors - linked <= {"bench"}
+    assert layers - linked <= {"bench"}

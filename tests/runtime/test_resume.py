@@ -90,7 +90,7 @@ def test_an_unfinished_training_has_an_average_to_look_at(
         raise OSError("disk full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(artifact, "whole", full)
+        patched.setattr(artifact, "atomic_output", full)
         with pytest.raises(OSError, match="disk full"):
             train.main(params(train.Params, "train"), *paths)
     (average,) = tmp_path.glob(".resume/out-*/average")

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from gamengen.data.latents import Latents, Window, Windows
@@ -12,7 +13,9 @@ from gamengen.model.diffusion import Sampling
 from gamengen.model.sampler import Sampler
 from gamengen.training import objective
 from gamengen.training.objective import Objective, RandomInputs
+from stages import train
 from tests.artifacts import awake
+from tests.tiny import params
 
 TARGETS = 3
 OBJECTIVE = Objective(targets=TARGETS, single_target_share=0.25, terminal_share=1.0)
@@ -40,7 +43,7 @@ def denoiser(made: Path) -> Denoiser:
 def drawn(made: Path, denoiser: Denoiser) -> tuple[Window, RandomInputs]:
     windows = Windows(Latents(made / "latents"), "train", denoiser.context_frames, TARGETS)
     window = windows.draw(4, 0, 0, 0)
-    return window, objective.draw(window, denoiser, OBJECTIVE, 0, 0, 0)
+    return window, objective.draw(window, denoiser, 1.0, 0, 0, 0)
 
 
 def test_later_targets_see_what_the_sampler_would_have_made(made: Path, denoiser: Denoiser) -> None:
@@ -49,7 +52,9 @@ def test_later_targets_see_what_the_sampler_would_have_made(made: Path, denoiser
     random.level.zero_()
     spy, length = Spy(denoiser), denoiser.context_frames
     with torch.no_grad():
-        losses = list(objective.window_losses(spy, denoiser, window, random, TARGETS))
+        losses = list(
+            objective.self_generated_context_losses(spy, denoiser, window, random, TARGETS)
+        )
     assert len(losses) == TARGETS
     sampler = Sampler(denoiser, Sampling(steps=1))
     context = window.frames[:, :length]
@@ -66,10 +71,10 @@ def test_later_targets_see_what_the_sampler_would_have_made(made: Path, denoiser
 
 def test_no_gradient_reaches_an_earlier_prediction(made: Path, denoiser: Denoiser) -> None:
     window, random = drawn(made, denoiser)
-    *_, last = objective.window_losses(denoiser, denoiser, window, random, 2)
+    *_, last = objective.self_generated_context_losses(denoiser, denoiser, window, random, 2)
     (alone,) = torch.autograd.grad(last, [denoiser.net.unet.conv_out.weight])
     contexts = Spy(denoiser)
-    list(objective.window_losses(contexts, denoiser, window, random, 2))
+    list(objective.self_generated_context_losses(contexts, denoiser, window, random, 2))
     context, actions, level_class = (part.detach() for part in contexts.asked[1])
     residual = diffusion.to_residual(
         window.frames[:, denoiser.context_frames + 1], context, denoiser.residual_std
@@ -93,7 +98,7 @@ def test_noise_on_the_context_is_that_of_its_frame_and_told_to_the_denoiser(
     random.level.fill_(0.5)
     spy, length = Spy(denoiser), denoiser.context_frames
     with torch.no_grad():
-        list(objective.window_losses(spy, denoiser, window, random, 2))
+        list(objective.self_generated_context_losses(spy, denoiser, window, random, 2))
     (first, _, classes), (second, _, _) = spy.asked
     noise = first - window.frames[:, :length]
     torch.testing.assert_close(noise, 0.5 * random.context_eps[:, :length])
@@ -104,13 +109,28 @@ def test_noise_on_the_context_is_that_of_its_frame_and_told_to_the_denoiser(
 def test_a_share_of_rows_starts_where_samplers_do(made: Path, denoiser: Denoiser) -> None:
     windows = Windows(Latents(made / "latents"), "train", denoiser.context_frames, TARGETS)
     window = windows.draw(256, 0, 0, 0)
-    some = OBJECTIVE.model_copy(update={"terminal_share": 0.35})
-    last = denoiser.schedule.timesteps - 1
-    drawn = objective.draw(window, denoiser, some, 0, 0, 0)
+    last = denoiser.noise_schedule.timesteps - 1
+    drawn = objective.draw(window, denoiser, 0.35, 0, 0, 0)
     assert float((drawn.t == last).float().mean()) == pytest.approx(0.35, abs=0.06)
     assert len(drawn.t.unique()) > 90
-    assert (objective.draw(window, denoiser, OBJECTIVE, 0, 0, 0).t == last).all()
+    assert (objective.draw(window, denoiser, 1.0, 0, 0, 0).t == last).all()
 
 
 def test_training_begins_with_one_target() -> None:
     assert [OBJECTIVE.targets_at(step, 8) for step in range(8)] == [1, 1, 3, 3, 3, 3, 3, 3]
+
+
+def test_no_gradient_is_computed_inside_autocast(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, backward = [], Accelerator.backward
+
+    def watched(self: Accelerator, loss: Tensor) -> None:
+        inside.append(torch.is_autocast_enabled("cpu"))
+        backward(self, loss)
+
+    monkeypatch.setattr(Accelerator, "backward", watched)
+    settings = params(train.Params, "train", precision="bf16")
+    train.main(settings, made / "latents", made / "autoencoder", tmp_path / "out")
+    assert inside
+    assert not any(inside)

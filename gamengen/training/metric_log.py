@@ -1,4 +1,4 @@
-"""The losses of a training's steps, on the device until somebody looks at them."""
+"""The losses of a training run's steps, on the device until somebody looks at them."""
 
 from collections.abc import Mapping
 from math import isfinite
@@ -11,7 +11,7 @@ from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
 
 
-class Losses:
+class MetricLog:
     """Every loss at every step since ``start``; adding them never waits for the device."""
 
     def __init__(self, start: int) -> None:
