@@ -87,7 +87,9 @@ def run_all(runs: Sequence[Run], taken: set[str]) -> dict[str, Result]:
     ``taken`` are the names of other experiments. A run that fails does not stop the others, an
     interrupt does.
     """
-    names = {run.name: free_name(run.name, taken) for run in runs}
+    names: dict[str, str] = {}
+    for run in runs:
+        names[run.name] = free_name(run.name, {*taken, *names.values()})
     failed = {run.name: failure(run, names[run.name]) for run in runs}
     told = {experiment["name"]: finished(experiment)[0] for experiment in experiments()}
     results = {}

@@ -35,17 +35,13 @@ class Job:
 def run(jobs: Sequence[Job], folder: Path, accelerator: Accelerator) -> dict[str, Table]:
     """Every job's table, in the order of its batches.
 
-    Each process takes every N-th batch and writes its rows to ``folder``, which all must see;
-    what lies there already is not measured again.
+    Each process takes every N-th batch of all jobs together and writes its rows to ``folder``,
+    which all must see; what lies there already is not measured again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rank, count = accelerator.process_index, accelerator.num_processes
-    todo = [
-        (job, number, batch)
-        for job in jobs
-        for number, batch in enumerate(job.batches)
-        if number % count == rank and not _file(folder, job, number).exists()
-    ]
+    every = [(job, number, batch) for job in jobs for number, batch in enumerate(job.batches)]
+    todo = [item for item in every[rank::count] if not _file(folder, *item[:2]).exists()]
     with tqdm(
         total=sum(len(batch) * job.passes for job, _, batch in todo),
         unit="pass",
@@ -87,7 +83,10 @@ def _file(folder: Path, job: Job, number: int) -> Path:
 def _save(path: Path, table: Table) -> None:
     for name, column in table.items():
         if not np.isfinite(column).all():
-            raise InputError(f"{path.stem}: {name} is not finite: which of the models is broken?")
+            raise InputError(
+                f"{path.stem}: {name} is not finite: a model gives NaN or infinity; check "
+                "denoiser, student, decoder"
+            )
     with replacing(path) as partial, partial.open("wb") as file:
         np.savez(file, **table)  # type: ignore[arg-type]
 

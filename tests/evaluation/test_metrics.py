@@ -284,6 +284,16 @@ def test_processes_share_the_batches_and_merge_them_in_order(tmp_path: Path) -> 
     assert shards.under("video", tables["frames"])["real"].tolist() == [1]
 
 
+def test_jobs_of_one_batch_are_shared_too(tmp_path: Path) -> None:
+    done: list[list[int]] = [[], []]
+    for rank in range(2):
+        some = numbered(done[rank], entries(20), batches_of=13)
+        jobs = [dataclasses.replace(some, name=name) for name in ("first", "second")]
+        with contextlib.suppress(InterruptedError):
+            shards.run(jobs, tmp_path, Rank(rank, 2))  # type: ignore[arg-type]
+    assert done == [[0], [0]]
+
+
 def test_an_interrupted_measurement_goes_on(tmp_path: Path) -> None:
     seen: list[int] = []
     job = numbered(seen, entries(20))
