@@ -143,7 +143,7 @@ def _losses(weights: Weights, episodes: Episodes, options: Options) -> Iterator[
     for steps in options.steps:
         found.append(fidelity.compare(dream, reference, chosen, _settings(weights, steps)))
         yield found[-1]
-    fidelity.write(loss_file(weights), found)
+    fidelity.write(loss_file(weights, options.model / "latents"), found)
 
 
 def report(rows: Sequence[Row], losses: Sequence[fidelity.Fidelity], options: Options) -> None:

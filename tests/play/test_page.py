@@ -186,6 +186,22 @@ def test_blind(page: Page, answers: Answers) -> None:
     assert answers.read()[-1].knew_after > 0
 
 
+def test_after_a_blind_test_page_and_session_are_as_at_first(page: Page, app: FastAPI) -> None:
+    (session,) = app.state.sessions
+    second = page.locator("#starts button").nth(1)
+    second.click()
+    page.check("#unlimited")
+    until(lambda: session.pace.unlimited, 5)
+    page.click("text=Two clips of 1.6 s")
+    page.wait_for_selector("#answer-first:enabled")
+    page.click("#leave")
+    page.wait_for_selector("#veil:enabled >> text=press a key to play")
+    assert not session.pace.unlimited
+    assert not page.is_checked("#unlimited")
+    assert second.get_attribute("aria-pressed") == "false"
+    assert page.locator("#starts button").first.get_attribute("aria-pressed") == "true"
+
+
 def test_saving(page: Page) -> None:
     page.click("#veil")
     play_on(page, 5)

@@ -61,8 +61,6 @@ const heed = {
   hello(message) {
     told = message;
     drawn = 0;
-    start = 0;
-    beside = false;
     $("scenario").textContent = told.scenario.replaceAll("_", " ");
     showKeys();
     showStarts();
@@ -70,8 +68,7 @@ const heed = {
     showModel(told.model, false);
     [canvas.width, canvas.height] = [told.width, told.height];
     fit();
-    $("unlimited").checked = false;
-    press($("beside"), false);
+    atFirst();
     prepare("the model is warming up");
   },
 
@@ -235,6 +232,14 @@ function pause() {
   say({ type: "pause", paused: true });
 }
 
+// As a session begins, and as it goes on after a blind test.
+function atFirst() {
+  start = 0;
+  beside = $("unlimited").checked = false;
+  press($("beside"), false);
+  pressStart();
+}
+
 function begin() {
   stopEditing();
   say({ type: "begin", start, beside });
@@ -276,13 +281,16 @@ function showStarts() {
       button.append(image);
       button.onclick = () => {
         start = number;
-        [...$("starts").children].forEach((other, i) => press(other, i === number));
+        pressStart();
         begin();
       };
-      press(button, number === 0);
       return button;
     }),
   );
+}
+
+function pressStart() {
+  [...$("starts").children].forEach((button, number) => press(button, number === start));
 }
 
 // ---- The model's settings
@@ -653,8 +661,7 @@ function answer(place) {
 
 function leave() {
   endTest();
-  beside = false;
-  press($("beside"), false);
+  atFirst();
   say({ type: "leave" });
   prepare("the start point is being encoded");
 }
