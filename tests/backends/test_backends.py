@@ -15,6 +15,7 @@ from gamengen.backends.eager import Eager
 from gamengen.backends.openvino import OpenVino
 from gamengen.bench.fidelity import compare, read, starts, write
 from gamengen.data.episodes import Episodes
+from gamengen.model.diffusion import Sampling
 from gamengen.play.dream import Dream, Settings
 from gamengen.runtime.errors import InputError
 from tests.artifacts import make_episodes, make_latents
@@ -89,7 +90,7 @@ def test_int8_is_close_is_kept_and_its_loss_is_measured(
 
     dream, reference = (Dream(playable.weights, b) for b in (backend, Eager(CPU)))
     chosen = starts(Episodes(playable.data / "episodes"), 3, count=3, frames=4)
-    loss = compare(dream, reference, chosen, Settings("teacher", 2))
+    loss = compare(dream, reference, chosen, Settings("teacher", Sampling(2)))
     assert (loss.rollouts, loss.frames) == (3, 4)
     kept = openvino_int8.loss_file(playable.weights, latents, tmp_path)
     assert read(kept) == []
@@ -157,7 +158,7 @@ def test_xla_compiles_no_more_once_play_has_begun(playable: Made, tmp_path: Path
     assert told["fallbacks"] == []
     for compiles in told["compiles"].values():
         assert compiles[2:] == [compiles[2]] * len(compiles[2:]), told["compiles"]
-    dream = Dream(playable.weights, Eager(CPU), Settings("teacher", 2))
+    dream = Dream(playable.weights, Eager(CPU), Settings("teacher", Sampling(2)))
     dream.start(playable.history)
     frame = dream.step(1).astype(int)
     assert np.abs(frame - np.array(told["frame"])).max() <= 2

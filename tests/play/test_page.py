@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from gamengen.model.diffusion import Sampling
 from gamengen.play.blind import Answers
 from gamengen.play.dream import Settings
 from tests.play.worlds import served, until
@@ -109,7 +110,7 @@ def test_settings_and_the_real_game_beside(page: Page, app: FastAPI) -> None:
     page.locator("#guidance").fill("1.5")
     page.locator("#noise").fill("0.2")
     page.locator("#temperature").fill("0.5")
-    asked = Settings("teacher", steps=3, guidance=1.5, context_noise=0.2, temperature=0.5)
+    asked = Settings("teacher", Sampling(3, guidance=1.5, context_noise=0.2, temperature=0.5))
     until(lambda: session.match.dream.settings == asked, 5)
     page.click("#beside")
     page.click("#veil")
