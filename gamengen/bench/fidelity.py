@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from gamengen.data.episodes import Episodes, recorded_history
-from gamengen.evaluation.picture import PictureDistance, decibels
+from gamengen.evaluation.metrics import PictureDistance, decibels
 from gamengen.game.engine import History
 from gamengen.play.dream import Dream, Settings
 

@@ -8,14 +8,14 @@ import numpy as np
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from gamengen.evaluation.heldout import Place
+from gamengen.data.positions import Position
 from gamengen.evaluation.player import Progress
 from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.replacing import replacing
 
 Table = dict[str, np.ndarray]
-Batch = Sequence[Place]
+Batch = Sequence[Position]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def run(jobs: Sequence[Job], folder: Path, accelerator: Accelerator) -> dict[str
     return {job.name: _gather(folder, job) for job in jobs}
 
 
-def join(tables: Sequence[Table]) -> Table:
+def concat_tables(tables: Sequence[Table]) -> Table:
     """Tables one below the other; a column that only the first ones have stays shorter."""
     names = dict.fromkeys(name for table in tables for name in table)
     return {
@@ -73,7 +73,7 @@ def _gather(folder: Path, job: Job) -> Table:
             raise RuntimeError(
                 f"{_file(folder, job, number)}: {found} rows, its batch has {len(batch)}"
             )
-    return join(tables)
+    return concat_tables(tables)
 
 
 def _file(folder: Path, job: Job, number: int) -> Path:
@@ -99,7 +99,7 @@ def _load(path: Path) -> Table:
         raise InputError(f"{path}: damaged ({error}); delete it to measure it again") from None
 
 
-def under(group: str, table: Table) -> Table:
+def with_prefix(group: str, table: Table) -> Table:
     """The columns ``<group>/<name>`` of a table, by name."""
     return {
         name.removeprefix(f"{group}/"): column
