@@ -130,13 +130,13 @@ def right_params(where: str, overrides: Sequence[str]) -> Any:
 
 
 def require_measured(
-    name: str, study: Study, runs: Mapping[str, list[Run]], told: Sequence[Experiment]
+    name: str, study: Study, runs: Mapping[str, list[Run]], experiments: Sequence[Experiment]
 ) -> None:
     """Raise InputError where a column reads what no evaluation so far has written.
 
     Models are measured alike: what there is of one there is of all that a run evaluates.
     """
-    known = {MODEL.sub("{of}", key) for key in numbers_known(told)}
+    known = {MODEL.sub("{of}", key) for key in numbers_known(experiments)}
     for row in study.rows:
         for column in study.columns:
             path = column.read.format(of=row.of)
@@ -154,12 +154,12 @@ def require_measured(
                 )
 
 
-def numbers_known(told: Sequence[Experiment]) -> Iterator[str]:
+def numbers_known(experiments: Sequence[Experiment]) -> Iterator[str]:
     """Paths of all numbers that an evaluation here, or of the weights that ship, has written."""
     for path in (Path(METRICS), SHIPPED):
         if path.is_file():
             yield from flat(json.loads(path.read_text()))
-    for experiment in told:
+    for experiment in experiments:
         result, _ = finished(experiment)
         if result:
             yield from flat(result.metrics)

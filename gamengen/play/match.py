@@ -68,11 +68,11 @@ class Match:
     def _bring_back(self) -> list[Frame]:
         self._drop_real()
         self.restarts += 1
-        told = self.history
-        actions = np.append(told.actions, self.taken).astype(np.int64)
+        begun = self.history
+        actions = np.append(begun.actions, self.taken).astype(np.int64)
         try:
             self.real = self.new_real()
-            return [self.real.start(History(told.seed, actions, told.frames))]
+            return [self.real.start(History(begun.seed, actions, begun.frames))]
         except Exception as error:
             self._drop_real()
             self.lost = f"the real game cannot be started: {error}"
