@@ -1,11 +1,11 @@
-"""Whether the sections of params.yaml agree, told by building what needs no data.
+"""Whether the sections of params.yaml agree: what needs no data is built.
 
 What lies in folders is looked at where they are here, what is on the hub is not.
 """
 
 import importlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,6 @@ from gamengen.game.facts import GameFacts
 from gamengen.game.scenario import game_facts
 from gamengen.model import distillation
 from gamengen.model.denoiser import Denoiser
-from gamengen.model.sampler import Sampler
 from gamengen.model.small_autoencoder import SmallAutoencoder, require_same_sizes
 from gamengen.model.warm_start import network_like, require_same_kind
 from gamengen.runtime.checkpoint import Model
@@ -28,63 +27,68 @@ from gamengen.runtime.errors import InputError
 MOST_PARAMETERS = 10**10  # of a network: Stable Diffusion's has a tenth
 
 
-def disagreements(params: Mapping[str, Any]) -> list[str]:
+Rule = Callable[[Any], list[str] | None]  # raises InputError, or returns what is wrong
+
+
+def cross_section_errors(params: Mapping[str, Any]) -> list[str]:
     """What is wrong with sections that are right each for itself, a line each."""
     p, found = SimpleNamespace(**params), []
-    for rule in (lengths, timesteps, distilling, networks, features):
+    rules: list[Rule] = [lengths, timesteps, distilling, networks, features]
+    for rule in rules:
         try:
-            found += [f"params.yaml: {line}" for line in rule(p)]
+            found += [f"params.yaml: {line}" for line in rule(p) or []]
         except InputError as error:
             found.append(str(error))
     return found
 
 
-def lengths(p: Any) -> Iterator[str]:
+def lengths(p: Any) -> list[str]:
     """No recorded episode is longer than its rules allow."""
     collect, evaluate = p.collect, p.evaluate
     actions = -(-collect.rules.episode_tics // collect.action_tics)
     longest = actions * (collect.action_tics // collect.tics_per_frame) + 1
-    for key, frames, asked in (
+    asked = (
         ("train.objective.targets", p.train.objective.targets, True),
         ("evaluate.autoregressive.frames", evaluate.autoregressive.frames, True),
         ("evaluate.actions.frames", evaluate.actions.frames, evaluate.actions.starts),
         ("evaluate.room.away: frames", 2 + 2 * evaluate.room.away, evaluate.room.starts),
         ("evaluate.fvd.weights: videos", max(fvd.LENGTHS), evaluate.fvd.weights),
-    ):
-        if asked and frames >= longest:
-            yield (
-                f"{key}: {frames}: must be less than {longest}, the frames of the longest episode "
-                f"that collect.rules.episode_tics: {collect.rules.episode_tics} allows"
-            )
+    )
+    return [
+        f"{key}: {frames}: must be less than {longest}, the frames of the longest episode that "
+        f"collect.rules.episode_tics: {collect.rules.episode_tics} allows"
+        for key, frames, wanted in asked
+        if wanted and frames >= longest
+    ]
 
 
-def timesteps(p: Any) -> Iterator[str]:
+def timesteps(p: Any) -> list[str]:
     """The denoiser is sampled in no more steps than it was trained with."""
+    found = []
     for group in ("teacher_forced", "autoregressive"):
         for steps in getattr(p.evaluate, group).teacher_steps:
             try:
                 p.train.noise.sampling_timesteps(steps)
             except ValueError as error:
                 words = str(error).removeprefix("steps: ")
-                yield f"evaluate.{group}.teacher_steps: {words}, train.noise.timesteps"
+                found.append(f"evaluate.{group}.teacher_steps: {words}, train.noise.timesteps")
+    return found
 
 
-def distilling(p: Any) -> Iterator[str]:
+def distilling(p: Any) -> None:
     """The teacher can be distilled as it is trained."""
     teacher = p.train.noise, p.train.augmentation
     distillation.require_distillable(*teacher, p.distill.guidance, p.distill.level_margin)
-    yield from ()
 
 
-def features(p: Any) -> Iterator[str]:
+def features(p: Any) -> None:
     """FVD's network is the one that was meant, unless it is yet to be downloaded."""
     source = p.evaluate.fvd
     if source.weights is not None and "://" not in source.weights:
         fvd.require_file(Path(source.weights), source.sha256)
-    yield from ()
 
 
-def networks(p: Any) -> Iterator[str]:
+def networks(p: Any) -> list[str]:
     """The networks can be built, fit each other, and run."""
     collect = p.collect
     game = game_facts(
@@ -99,20 +103,18 @@ def networks(p: Any) -> Iterator[str]:
         require_folder("train.init", p.train.init)
     facts = autoencoder_facts(p.autoencoder, game)
     if facts is None:
-        return
+        return []
     try:
         with torch.device("meta"):
-            denoiser = built(p.train, facts, game)
+            denoiser = build_denoiser(p.train, facts, game)
             if denoiser is not None:
                 require_buildable(denoiser, f"train.unet.widths: {p.train.unet.widths}")
-                run(denoiser)
+                dry_run(denoiser)
     except (RuntimeError, TypeError) as error:
-        yield f"train.unet: cannot be built: {error}"
-        return
-    if denoiser is not None:
-        Sampler(denoiser, p.train.sampling)
-        if p.train.init and Path(p.train.init).is_dir():
-            can_begin_with(Path(p.train.init), denoiser)
+        return [f"train.unet: cannot be built: {error}"]
+    if denoiser is not None and p.train.init and Path(p.train.init).is_dir():
+        require_warm_startable(Path(p.train.init), denoiser)
+    return []
 
 
 def autoencoder_facts(settings: Any, game: GameFacts) -> AutoencoderConfig | None:
@@ -190,7 +192,7 @@ def unmeasured(kind: Any, channels: int, downsampling: int, game: GameFacts) -> 
     )
 
 
-def built(train: Any, facts: AutoencoderConfig, game: GameFacts) -> Denoiser | None:
+def build_denoiser(train: Any, facts: AutoencoderConfig, game: GameFacts) -> Denoiser | None:
     """The denoiser before training; None where only the hub knows its sizes."""
     stage = importlib.import_module("stages.train")
     known = SimpleNamespace(autoencoder=facts, game=game, change_std=1.0)
@@ -209,7 +211,7 @@ def built(train: Any, facts: AutoencoderConfig, game: GameFacts) -> Denoiser | N
     return Denoiser(network=network_like(config), **stage.facts_of(train, known))
 
 
-def run(denoiser: Denoiser) -> None:
+def dry_run(denoiser: Denoiser) -> None:
     """One pass over latents without memory."""
     past, shape = (1, denoiser.context_frames), denoiser.latent_shape
     number = torch.zeros(1, dtype=torch.int64)
@@ -217,7 +219,7 @@ def run(denoiser: Denoiser) -> None:
     denoiser(torch.empty(1, *shape), number, torch.empty(*past, *shape), actions, number)
 
 
-def can_begin_with(folder: Path, denoiser: Denoiser) -> None:
+def require_warm_startable(folder: Path, denoiser: Denoiser) -> None:
     """Raise InputError unless the denoiser can begin with the weights in a folder."""
     old = on_meta(Denoiser, folder, "train.init")
     require_same_kind(old, denoiser, folder)

@@ -160,9 +160,9 @@ def main() -> None:
     parser.add_argument("--deployment", help="of prefect.yaml; without one params.yaml as it is")
     parser.add_argument("--python", default="3.12", help="of that machine (%(default)s)")
     parser.add_argument("-S", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
-    told = parser.parse_args()
+    args = parser.parse_args()
     try:
-        bundle(told.out, [*of_deployment(told.deployment), *told.overrides], told.python)
+        bundle(args.out, [*of_deployment(args.deployment), *args.overrides], args.python)
     except InputError as error:
         sys.exit(f"error: {error}")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.agreement import disagreements
+from flows.agreement import cross_section_errors
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.stage import PARAMS, checked, read_yaml, require_listed
 
@@ -40,7 +40,7 @@ def problems_of(sections: Any, stages: Sequence[str], path: Path = PARAMS) -> li
     ]
     if problems:
         return problems
-    return disagreements(params)
+    return cross_section_errors(params)
 
 
 def check_listed(stages: Sequence[str]) -> None:

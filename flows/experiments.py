@@ -67,11 +67,11 @@ def require_known_to_git(paths: Sequence[str]) -> None:
 
 
 def existing(
-    runs: Sequence[Run], told: Sequence[Experiment], paths: Sequence[str]
+    runs: Sequence[Run], shown: Sequence[Experiment], paths: Sequence[str]
 ) -> dict[str, Result]:
     """The finished experiments that had a run's parameters and the files of now."""
     results: dict[str, Result] = {}
-    for experiment in told:
+    for experiment in shown:
         result, params = finished(experiment)
         if result is None:
             continue
@@ -87,13 +87,15 @@ def run_all(runs: Sequence[Run], taken: set[str]) -> dict[str, Result]:
     ``taken`` are the names of other experiments. A run that fails does not stop the others, an
     interrupt does.
     """
-    names = {run.name: free_name(run.name, taken) for run in runs}
+    names: dict[str, str] = {}
+    for run in runs:
+        names[run.name] = free_name(run.name, {*taken, *names.values()})
     failed = {run.name: failure(run, names[run.name]) for run in runs}
-    told = {experiment["name"]: finished(experiment)[0] for experiment in experiments()}
+    ended = {experiment["name"]: finished(experiment)[0] for experiment in experiments()}
     results = {}
     for run in runs:
         nothing = failed[run.name] or f"dvc exp show has no metrics of {names[run.name]}"
-        results[run.name] = told.get(names[run.name]) or Result(names[run.name], "", {}, nothing)
+        results[run.name] = ended.get(names[run.name]) or Result(names[run.name], "", {}, nothing)
     return results
 
 

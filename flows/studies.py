@@ -71,22 +71,36 @@ class Study(Settings):
     def runs(self, name: str) -> dict[str, list[Run]]:
         """The runs of each row, one a seed; rows with the same parameters share them.
 
-        Raises InputError where params.yaml would be wrong with the overrides.
+        Raises InputError where params.yaml would be wrong with the overrides, or two runs would
+        have one name.
         """
         of_row: dict[str, list[Run]] = {}
         known: dict[tuple[str, ...], Run] = {}
         draws = [[f"{key}={seed}"] for key, seeds in self.seeds.items() for seed in seeds] or [[]]
         for row in self.rows:
+            of_row[row.name] = []
             for draw in draws:
                 overrides = (*self.overrides, *row.overrides, *draw)
                 if overrides not in known:
                     words = [name, row.name if row.overrides else "", *draw]
                     slug = re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")
-                    run = Run(slug, overrides, right_params(f"{name}: {row.name}", overrides))
-                    same = [other for other in known.values() if other.params == run.params]
-                    known[overrides] = same[0] if same else run
-            of_row[row.name] = [known[*self.overrides, *row.overrides, *draw] for draw in draws]
+                    where = f"{name}: {row.name}"
+                    run = Run(slug, overrides, right_params(where, overrides))
+                    known[overrides] = shared(run, [*known.values()], where)
+                of_row[row.name].append(known[overrides])
         return of_row
+
+
+def shared(run: Run, others: Sequence[Run], where: str) -> Run:
+    """The run, or the other one of the same parameters. Raises InputError where its name is taken
+    by one of different parameters."""
+    same = [other for other in others if other.params == run.params]
+    if not same and run.name in [other.name for other in others]:
+        raise InputError(
+            f"{STUDIES}: {where}: its experiment would be called {run.name}, as another row's is: "
+            "rename one of them"
+        )
+    return same[0] if same else run
 
 
 def read_study(name: str, path: Path = STUDIES) -> Study:
@@ -116,13 +130,13 @@ def right_params(where: str, overrides: Sequence[str]) -> Any:
 
 
 def require_measured(
-    name: str, study: Study, runs: Mapping[str, list[Run]], told: Sequence[Experiment]
+    name: str, study: Study, runs: Mapping[str, list[Run]], experiments: Sequence[Experiment]
 ) -> None:
     """Raise InputError where a column reads what no evaluation so far has written.
 
     Models are measured alike: what there is of one there is of all that a run evaluates.
     """
-    known = {MODEL.sub("{of}", key) for key in numbers_known(told)}
+    known = {MODEL.sub("{of}", key) for key in numbers_known(experiments)}
     for row in study.rows:
         for column in study.columns:
             path = column.read.format(of=row.of)
@@ -130,21 +144,22 @@ def require_measured(
             if MODEL.sub("{of}", path) not in known:
                 near = ", ".join(difflib.get_close_matches(path, known, 3)) or "nothing like it"
                 raise InputError(f"{where}: no number of {METRICS}; nearest: {near}")
-            group, steps = path.split(".")[0], re.search(r"steps_(\d+)", path)
-            asked = runs[row.name][0].params["evaluate"].get(group)
-            if steps and asked and int(steps[1]) not in asked["teacher_steps"]:
+            group = "teacher_forced" if "teacher_forced" in path.split(".") else "autoregressive"
+            measured = runs[row.name][0].params["evaluate"][group]["teacher_steps"]
+            steps = re.search(r"steps_(\d+)", path)
+            if steps and int(steps[1]) not in measured:
                 raise InputError(
-                    f"{where}: evaluate.{group}.teacher_steps: {asked['teacher_steps']}: "
-                    f"{steps[1]} is not measured; add it by an override"
+                    f"{where}: evaluate.{group}.teacher_steps: {measured}: {steps[1]} is not "
+                    "measured; add it by an override"
                 )
 
 
-def numbers_known(told: Sequence[Experiment]) -> Iterator[str]:
+def numbers_known(experiments: Sequence[Experiment]) -> Iterator[str]:
     """Paths of all numbers that an evaluation here, or of the weights that ship, has written."""
     for path in (Path(METRICS), SHIPPED):
         if path.is_file():
             yield from flat(json.loads(path.read_text()))
-    for experiment in told:
+    for experiment in experiments:
         result, _ = finished(experiment)
         if result:
             yield from flat(result.metrics)

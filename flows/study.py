@@ -22,15 +22,15 @@ def answer(name: str) -> Path:
     study = read_study(name)
     with held(f"study {name}"):
         of_row = study.runs(name)
-        told, code = experiments(), watched()
-        require_measured(name, study, of_row, told)
+        shown, code = experiments(), watched()
+        require_measured(name, study, of_row, shown)
         require_known_to_git(code)
         runs = list({run.name: run for some in of_row.values() for run in some}.values())
-        results = existing(runs, told, code)
+        results = existing(runs, shown, code)
         missing = [run for run in runs if run.name not in results]
         print(f"{name}: {len(runs)} runs, {len(missing)} of them to do", flush=True)
         if missing:
-            results |= run_all(missing, {experiment["name"] for experiment in told})
+            results |= run_all(missing, {experiment["name"] for experiment in shown})
         found = {row: [results[run.name] for run in some] for row, some in of_row.items()}
         return write(name, study, found)
 

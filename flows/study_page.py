@@ -39,7 +39,7 @@ def write(name: str, study: Study, found: Found) -> Path:
     figure = curves(study, study.curve, found) if study.curve else dots(study, cells)
     figure.savefig(PAGES / f"{name}.png", dpi=120)
     runs = {result.name: result for results in found.values() for result in results if result.rev}
-    told = [f"`{run.name}` ({run.rev[:7]})" for run in runs.values()]
+    links = [f"`{run.name}` ({run.rev[:7]})" for run in runs.values()]
     parts = [
         f"# {study.asks}",
         *table(study, cells),
@@ -50,7 +50,7 @@ def write(name: str, study: Study, found: Found) -> Path:
         f"- {chance(study, len(runs))}",
         f"- {study.limits.strip()}",
         "",
-        f"Made by `make study NAME={name}`, of the experiments {', '.join(told) or 'none'}.",
+        f"Made by `make study NAME={name}`, of the experiments {', '.join(links) or 'none'}.",
     ]
     page = PAGES / f"{name}.md"
     page.write_text("\n".join(parts) + "\n")
@@ -65,11 +65,11 @@ def cell(column: Column, row: Row, results: Sequence[Result]) -> Cell:
     for result in results:
         if result.reason:
             return Cell(None, reason=result.reason)
-        told = flat(result.metrics)
-        if told.get(path) is None:
+        metrics = flat(result.metrics)
+        if metrics.get(path) is None:
             return Cell(None, reason=f"{path} was not measured")
-        values.append(told[path])
-        margins.append(told.get(f"{path}_95", math.nan))
+        values.append(metrics[path])
+        margins.append(metrics.get(f"{path}_95", math.nan))
     over_seeds = estimate(np.array(values), np.arange(len(values)))
     margin = math.hypot(over_seeds.margin or 0.0, float(np.mean(margins)))
     return Cell(over_seeds.mean, None if math.isnan(margin) else margin)
@@ -95,7 +95,7 @@ def table(study: Study, cells: Mapping[str, Sequence[Cell]]) -> list[str]:
         line = [row.name]
         for n, column in enumerate(study.columns):
             line += [in_words(cells[row.name][n], column)]
-            line += [told(row.paper[n] if row.paper else None, column)] if papers[n] else []
+            line += [number(row.paper[n] if row.paper else None, column)] if papers[n] else []
         lines.append(f"| {' | '.join(line)} |")
     return lines
 
@@ -104,11 +104,11 @@ def in_words(found: Cell, column: Column) -> str:
     """A mean with its interval, or the reason why there is none."""
     if found.value is None:
         return f"failed: {found.reason}".replace("|", "/")
-    margin = "" if found.margin is None else f" ± {told(found.margin, column)}"
-    return told(found.value, column) + margin
+    margin = "" if found.margin is None else f" ± {number(found.margin, column)}"
+    return number(found.value, column) + margin
 
 
-def told(value: float | None, column: Column) -> str:
+def number(value: float | None, column: Column) -> str:
     """A number with the column's digits."""
     return "" if value is None else f"{value:.{digits(column)}f}"
 
@@ -122,11 +122,11 @@ def sentence(study: Study, n: int, cells: Mapping[str, Sequence[Cell]]) -> str:
     if ours.value is None or theirs.value is None:
         return f"{column.name}: {names} cannot be compared: a run failed."
     apart = ours.value - theirs.value
-    way = f"{names}: {'higher' if apart > 0 else 'lower'} by {told(abs(apart), column)}{unit}"
+    way = f"{names}: {'higher' if apart > 0 else 'lower'} by {number(abs(apart), column)}{unit}"
     if ours.margin is None or theirs.margin is None:
         return f"{column.name}: {way}; without intervals, so whether by chance cannot be told."
     margin = math.hypot(ours.margin, theirs.margin)
-    known = f"their intervals together are {told(margin, column)}{unit}"
+    known = f"their intervals together are {number(margin, column)}{unit}"
     if abs(apart) > margin:
         return f"**{column.name}: {way}**, beyond chance ({known})."
     return f"{column.name}: {way}, which may be chance ({known})."

@@ -2,9 +2,6 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Literal
-
-from pydantic import NonNegativeInt
 
 from gamengen.data.encoding import require_same_encoder
 from gamengen.data.episodes import Episodes
@@ -26,30 +23,13 @@ from gamengen.evaluation import player as model
 from gamengen.evaluation import report as pages
 from gamengen.evaluation.heldout import Heldout
 from gamengen.evaluation.instruments import Instruments
-from gamengen.evaluation.metrics import Names, metrics_of
+from gamengen.evaluation.metrics import PictureDistance
 from gamengen.evaluation.moving import require_watched
-from gamengen.evaluation.picture import PictureDistance
+from gamengen.evaluation.params import Params
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import load_denoiser, require_match
 from gamengen.runtime import artifact, device
-from gamengen.runtime.settings import Size
-from gamengen.runtime.stage import StageParams, run
-
-
-class Params(StageParams):
-    """What is measured, and on how much."""
-
-    split: Literal["validation", "test"]  # to choose settings by, or to report
-    seed: NonNegativeInt
-    batch_size: Size
-    teacher_forced: plan.TeacherForced
-    autoregressive: plan.Autoregressive
-    actions: plan.Actions
-    inverse_dynamics: inverse_dynamics.Told
-    status_bar: status_bar.Asked
-    room: room.Asked
-    long_play: long_play.LongPlay
-    fvd: fvd.FvdSource
+from gamengen.runtime.stage import run
 
 
 def main(
@@ -73,19 +53,19 @@ def main(
     require_same_encoder(
         encoded.autoencoder.encoder_sha256, autoencoder.facts.encoder_sha256, latents, decoder
     )
-    teacher, pupil = (load_denoiser(folder).to(where) for folder in (denoiser, student))
+    teacher, student_net = (load_denoiser(folder).to(where) for folder in (denoiser, student))
     require_match(teacher, denoiser, latents, encoded.autoencoder, encoded.game)
-    require_match(pupil, student, latents, encoded.autoencoder, encoded.game)
-    model.require_same_context(teacher, pupil, denoiser, student)
-    one, many, held_down = params.teacher_forced, params.autoregressive, params.actions
-    distilled = [model.student(pupil)] if student != denoiser else []
-    forced = [*distilled, *model.teachers(teacher, one.teacher_steps, pupil)]
-    played = [*distilled, *model.teachers(teacher, many.teacher_steps, pupil)]
-    players = [*distilled, model.as_played(teacher)]
+    require_match(student_net, student, latents, encoded.autoencoder, encoded.game)
+    model.require_same_context(teacher, student_net, denoiser, student)
+    one, many = params.teacher_forced, params.autoregressive
+    distilled = [model.student(student_net)] if student != denoiser else []
+    one_frame = [*distilled, *model.teachers(teacher, one.teacher_steps, student_net)]
+    rollout = [*distilled, *model.teachers(teacher, many.teacher_steps, student_net)]
+    default = [*distilled, model.as_played(teacher)]
     recorded, context = Episodes(episodes), teacher.context_frames
     require_watched(recorded)
     held = Heldout(recorded, encoded, autoencoder, context, where, params.split)
-    chosen = plan.make(held, params, params.batch_size, seed)
+    chosen = plan.make(held, params)
     i3d = fvd.open_i3d(params.fvd, where)
     looked_at = [entry for entry in recorded.of(params.split) if entry.id in chosen.entries]
 
@@ -98,46 +78,44 @@ def main(
     )
     tables = shards.run(
         [
-            *jobs.one_frame_ahead(held, chosen, forced, tools, seed),
-            *jobs.rollouts(held, chosen, played, many.frames, tools, seed + 1),
-            *jobs.features(held, chosen, played, i3d, seed + 2),
-            *jobs.actions(held, chosen, players, held_down.frames, tools, seed + 3),
-            *room.jobs(held, chosen.rooms, players, params.room, tools, seed + 5),
-            *long_play.jobs(held, chosen.long, players, params.long_play, seed + 4),
+            *jobs.one_frame_ahead(held, chosen, one_frame, tools, seed),
+            *jobs.rollouts(held, chosen, rollout, many.frames, tools, seed + 1),
+            *jobs.features(held, chosen, rollout, i3d, seed + 2),
+            *jobs.actions(held, chosen, default, params.actions.frames, tools, seed + 3),
+            *room.jobs(held, chosen.turn_back_starts, default, params.room, tools, seed + 5),
+            *long_play.jobs(held, chosen.long_play_starts, default, params.long_play, seed + 4),
         ],
         resume,
         accelerator,
     )
-    names = Names.of(forced, played, players)
-    told = metrics_of(
+    names = summary.Names.of(one_frame, rollout, default)
+    measured = summary.metrics_of(
         tables, encoded.game, params, autoencoder.facts.perceptual, chosen.actions, names
     )
     with artifact.atomic_output(report, accelerator) as folder:
         if accelerator.is_main_process:
             found = pages.Findings(
-                told=told,
+                metrics=measured,
                 game=encoded.game,
                 params=params.model_dump(),
-                players=names.players,
-                forced=names.forced,
-                played=names.played,
-                curves=summary.per_step(tables["rollouts"], names.played),
+                names=names,
+                curves=summary.per_step(tables["rollouts"], names.rollout),
                 confusions=actions_read.confusions(
-                    tables["rollouts"], names.played, len(encoded.game.actions)
+                    tables["rollouts"], names.rollout, len(encoded.game.actions)
                 ),
                 examples=tables["examples"],
-                videos=shards.under("video", tables["rollouts"]),
+                videos=shards.with_prefix("video", tables["rollouts"]),
                 shown=[
                     pages.Shown(entry.id, frame, held.actions((entry, frame), many.frames).tolist())
-                    for entry, frame in chosen.shown
+                    for entry, frame in chosen.report_starts
                 ],
             )
-            per_model = summary.per_model(told["teacher_forced"], names.forced)
+            per_model = summary.per_model(measured["teacher_forced"], names.one_frame)
             summary.write_csv(folder / "teacher_forced.csv", per_model)
             summary.write_csv(folder / "autoregressive.csv", found.curves)
             pages.write(folder, found)
-            summary.write_metrics(metrics, told)
-    accelerator.print(summary.in_words(told))
+            summary.write_metrics(metrics, measured)
+    accelerator.print(summary.in_words(measured))
 
 
 cli = partial(run, "evaluate", Params, main)

@@ -12,6 +12,7 @@ import gamengen  # noqa: F401  isort: skip
 from torch_xla.debug import metrics
 
 from gamengen.backends.backend import open_backend
+from gamengen.model.diffusion import Sampling
 from gamengen.play.dream import Dream, Settings
 from tests.dreams import open_playable
 
@@ -20,12 +21,14 @@ ACTIONS = (1, 0, 2, 3, 1, 1, 0)
 
 def main() -> None:
     made = open_playable(Path(sys.argv[1]))
-    dream = Dream(made.weights, open_backend("xla"), Settings("teacher", 2))
+    dream = Dream(made.weights, open_backend("xla"), Settings("teacher", Sampling(2)))
     compiles: dict[str, list[int]] = {}
     frames = []
     for name, settings in {
-        "plain": Settings("teacher", 2),
-        "guided": Settings("teacher", 2, guidance=1.5, context_noise=0.1, temperature=0.7),
+        "plain": Settings("teacher", Sampling(2)),
+        "guided": Settings(
+            "teacher", Sampling(2, guidance=1.5, context_noise=0.1, temperature=0.7)
+        ),
     }.items():
         dream.settings = settings
         dream.start(made.history)

@@ -33,6 +33,7 @@ class Backend(Protocol):
 
     name: str
     where: torch.device
+    per_thread: bool  # whether each thread that plays must warm it up
 
     @property
     def precision(self) -> str:

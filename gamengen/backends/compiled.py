@@ -21,6 +21,7 @@ class Compiled:
 
     def __init__(self, where: torch.device, precision: Precision = "fp32") -> None:
         self.where, self.precision = where, precision
+        self.per_thread = where.type == "cuda"  # its graphs are
 
     def velocity(self, denoiser: Denoiser) -> DenoiserFn:
         net = denoiser_in(denoiser.to(self.where), self.precision)

@@ -17,6 +17,8 @@ class Eager:
     XLA traces them into one graph a frame: nothing more is needed for it.
     """
 
+    per_thread = False
+
     def __init__(
         self, where: torch.device, precision: Precision = "fp32", name: str = "eager"
     ) -> None:

@@ -62,7 +62,7 @@ class OpenVino:
     plays on this back end.
     """
 
-    name, precision = "openvino", "fp32"
+    name, precision, per_thread = "openvino", "fp32", False
     where = torch.device("cpu")
 
     def __init__(self) -> None:

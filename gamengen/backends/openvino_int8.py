@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from gamengen.backends.openvino import (
     convert_decoder,
     convert_denoiser,
 )
-from gamengen.data.latents import Latents, Windows
+from gamengen.data.index import read_index
+from gamengen.data.latents import LatentIndex, Latents, Windows
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import Denoiser
 from gamengen.model.diffusion import Sampling
@@ -53,14 +54,14 @@ class OpenVinoInt8(OpenVino):
 
     def denoiser_model(self, denoiser: Denoiser, batch: int) -> openvino.Model:
         return self._kept(
-            f"denoiser-{identity(denoiser)}-{batch}",
+            f"denoiser-{identity(denoiser, self.latents)}-{batch}",
             lambda: convert_denoiser(denoiser, batch),
             lambda: inputs_in_play(denoiser, self.latents, batch),
         )
 
     def decoder_model(self, decoder: Autoencoder) -> openvino.Model:
         return self._kept(
-            f"decoder-{identity(decoder)}",
+            f"decoder-{identity(decoder, self.latents)}",
             lambda: convert_decoder(decoder),
             lambda: recorded(self.latents),
         )
@@ -156,18 +157,23 @@ def recorded(latents: Path) -> list[list[Tensor]]:
     return [[windows.draw(1, 1, number, 0).target] for number in range(DECODED)]
 
 
-def identity(net: torch.nn.Module) -> str:
-    """What a quantised network depends on: weights, calibration, versions; as a short name."""
+def identity(net: torch.nn.Module, latents: Path) -> str:
+    """What a quantised network depends on: weights, calibration, versions; as a short name.
+
+    Raises InputError where there are no latents to calibrate on.
+    """
     digest = hashlib.sha256()
-    key = [OUTSIDE, STARTS, FRAMES, DECODED, version("openvino"), version("nncf")]
+    visited = [asdict(s) for s in calibrated(net)] if isinstance(net, Denoiser) else []
+    key = [OUTSIDE, STARTS, FRAMES, DECODED, visited, version("openvino"), version("nncf")]
     digest.update(json.dumps(key).encode())
+    digest.update(read_index(latents, LatentIndex, "dvc repro encode").model_dump_json().encode())
     for name, value in sorted(net.state_dict().items()):
         digest.update(f"{name}{tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().float().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
-def loss_file(weights: Weights, cache: Path = CACHE) -> Path:
+def loss_file(weights: Weights, latents: Path, cache: Path = CACHE) -> Path:
     """Where the measured loss of a quantised model is kept: beside it."""
     nets = (weights.teacher, weights.student, weights.decoder)
-    return cache / f"loss-{'-'.join(identity(net) for net in nets)}.json"
+    return cache / f"loss-{'-'.join(identity(net, latents) for net in nets)}.json"

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from gamengen.data.episodes import Episodes, recorded_history
-from gamengen.evaluation.picture import PictureDistance, decibels
+from gamengen.evaluation.metrics import PictureDistance, decibels
 from gamengen.game.engine import History
 from gamengen.play.dream import Dream, Settings
 
@@ -103,9 +103,10 @@ def roll_out(dream: Dream, start: Start) -> UInt8[Tensor, "n h w 3"]:
 
 def in_words(loss: Fidelity) -> str:
     """One line: int8 against float32, and both against the recording."""
+    played = loss.settings
     return (
-        f"{loss.backend}, {loss.settings.model}, {loss.settings.steps} steps, {loss.rollouts} "
-        f"rollouts of {loss.frames}: against fp32 {loss.against_fp32.psnr:.1f} dB, LPIPS "
+        f"{loss.backend}, {played.model}, {played.sampling.steps} steps, {loss.rollouts} rollouts "
+        f"of {loss.frames}: against fp32 {loss.against_fp32.psnr:.1f} dB, LPIPS "
         f"{loss.against_fp32.lpips:.3f} (first frame {loss.first_against_fp32.psnr:.1f} dB, "
         f"{loss.first_against_fp32.lpips:.3f}); against the recording {loss.real.psnr:.2f} dB, "
         f"{loss.real.lpips:.3f}, where fp32 has {loss.real_fp32.psnr:.2f} dB, "

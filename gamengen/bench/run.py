@@ -29,7 +29,7 @@ class Row:
     model: str
     backend: str
     precision: str
-    settings: Settings
+    settings: Settings | None
     speed: Speed | None
     note: str = ""
 
@@ -77,7 +77,7 @@ def measure(model: str, weights: Weights, history: History, options: Options) ->
     slow = ""
     for name in options.backends:
         if slow:
-            yield Row(model, name, "", Settings(), None, slow)
+            yield Row(model, name, "", None, None, slow)
             continue
         try:
             backend = _open(name, options)
@@ -90,7 +90,7 @@ def measure(model: str, weights: Weights, history: History, options: Options) ->
                 if name == "eager" and speed.frame.p50 / steps > TOO_SLOW:
                     slow = f"not tried: eager takes {speed.frame.p50 / 1e3:.1f} s a frame"
         except Exception as error:  # whatever a back end's own libraries raise
-            yield Row(model, name, "", Settings(), None, reason(error))
+            yield Row(model, name, "", None, None, reason(error))
 
 
 def reason(error: Exception) -> str:
@@ -110,7 +110,7 @@ def _full_size(weights: Weights, options: Options) -> Iterator[Row]:
     try:
         large = full_size.full_size(weights.teacher.game)
     except (MemoryError, RuntimeError) as error:  # torch's own want of memory
-        yield from (Row(model, name, "", Settings(), None, reason(error)) for name in backends)
+        yield from (Row(model, name, "", None, None, reason(error)) for name in backends)
         return
     yield from measure(model, large, full_size.any_history(), replace(options, backends=backends))
 
@@ -118,7 +118,7 @@ def _full_size(weights: Weights, options: Options) -> Iterator[Row]:
 def _settings(weights: Weights, steps: int) -> Settings:
     """As it is played; one step is the student's."""
     role: Role = "student" if steps == 1 else "teacher"
-    return replace(defaults(weights)[role], steps=steps)
+    return Settings(role, replace(defaults(weights)[role].sampling, steps=steps))
 
 
 def _open(name: str, options: Options) -> Backend:
@@ -143,7 +143,7 @@ def _losses(weights: Weights, episodes: Episodes, options: Options) -> Iterator[
     for steps in options.steps:
         found.append(fidelity.compare(dream, reference, chosen, _settings(weights, steps)))
         yield found[-1]
-    fidelity.write(loss_file(weights), found)
+    fidelity.write(loss_file(weights, options.model / "latents"), found)
 
 
 def report(rows: Sequence[Row], losses: Sequence[fidelity.Fidelity], options: Options) -> None:
@@ -186,13 +186,13 @@ def _heading(model: str) -> list[str]:
 
 
 def _figures(row: Row) -> str:
-    if row.speed is None:
+    if row.speed is None or row.settings is None:
         return row.note
     settings, speed = row.settings, row.speed
     spreads = [getattr(speed, name) for name in PARTS]
     numbers = "".join(f"{part.p50:8.2f}{part.p99:8.2f}" for part in spreads)
     return (
-        f"{row.precision:<9} {settings.model:<8}{settings.steps:>5}{numbers}"
+        f"{row.precision:<9} {settings.model:<8}{settings.sampling.steps:>5}{numbers}"
         f"{speed.fps:8.1f}{speed.real_time:10.2f}x"
     )
 

@@ -9,8 +9,9 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from gamengen.data.episodes import recorded_history
+from gamengen.data.positions import Position
 from gamengen.evaluation.enemies import require_recorded
-from gamengen.evaluation.heldout import Heldout, Place
+from gamengen.evaluation.heldout import Heldout
 from gamengen.evaluation.player import Model, Progress, roll_out
 from gamengen.evaluation.shards import Table
 from gamengen.game.engine import Engine
@@ -56,7 +57,7 @@ def _spectrum(pictures: Tensor) -> Tensor:
 def videos(
     held: Heldout,
     models: Sequence[Model],
-    places: Sequence[Place],
+    places: Sequence[Position],
     actions: Sequence[int],
     real: UInt8[Tensor, "b n h w 3"],
     progress: Progress,
@@ -81,7 +82,7 @@ def videos(
 
 
 def played(
-    held: Heldout, game: Engine, places: Sequence[Place], actions: Sequence[int]
+    held: Heldout, game: Engine, places: Sequence[Position], actions: Sequence[int]
 ) -> tuple[UInt8[Tensor, "b n h w 3"], Int[np.ndarray, " b"]]:
     """The game itself from each place on, under the same actions.
 
@@ -106,7 +107,7 @@ def measure(
     found: Mapping[str, Tensor],
     lasted: Int[np.ndarray, " b"],
     held: Heldout,
-    places: Sequence[Place],
+    places: Sequence[Position],
 ) -> Table:
     """Rows of ``episode``, ``<name>/shift`` ``[n - 1]``, and ``over`` ``[n - 1]``: where the real
     game was."""
@@ -124,10 +125,10 @@ def measure(
     return table
 
 
-def moves_alike(shifts: np.ndarray, usual: float, width: int) -> np.ndarray:
+def moves_alike(shifts: np.ndarray, median: float, width: int) -> np.ndarray:
     """Per frame 1.0 where it moves as the game usually does: left, right or not at all."""
     still = STILL * width
-    return (_direction(shifts, still) == _direction(np.array(usual), still)).astype(np.float64)
+    return (_direction(shifts, still) == _direction(np.array(median), still)).astype(np.float64)
 
 
 def _direction(shifts: np.ndarray, still: float) -> np.ndarray:

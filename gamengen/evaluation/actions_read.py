@@ -8,10 +8,11 @@ from einops import repeat
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from gamengen.evaluation.heldout import Heldout, Place
+from gamengen.data.positions import Position
+from gamengen.evaluation.heldout import Heldout
 from gamengen.evaluation.inverse_dynamics import InverseDynamics
 from gamengen.evaluation.scores import Nested, write
-from gamengen.evaluation.shards import Table, under
+from gamengen.evaluation.shards import Table, with_prefix
 from gamengen.evaluation.statistics import estimate
 
 NOT_ASKED = "not measured: evaluate.inverse_dynamics.steps is 0"
@@ -21,7 +22,7 @@ Confusion = Int[np.ndarray, "actions actions"]  # how often: row taken, column r
 def rows(
     net: InverseDynamics | None,
     held: Heldout,
-    places: Sequence[Place],
+    places: Sequence[Position],
     videos: Mapping[str, UInt8[Tensor, "b n h w 3"]],
 ) -> Table:
     """Rows of ``taken`` ``[n]``, the recorded actions, and ``read/<name>`` ``[n]``.
@@ -38,11 +39,11 @@ def rows(
     for name, video in videos.items():
         before = past if name in ("real", "copy_last") else shown
         table[f"read/{name}"] = net.tell(torch.cat([before, video], 1)).cpu().numpy()
-    table["read/majority"] = np.full_like(table["taken"], int(net.usual))
+    table["read/majority"] = np.full_like(table["taken"], int(net.commonest))
     return table
 
 
-def _before(held: Heldout, place: Place, count: int) -> UInt8[Tensor, "n h w 3"]:
+def _before(held: Heldout, place: Position, count: int) -> UInt8[Tensor, "n h w 3"]:
     """The real frames before a place; the episode's first stands for those before it."""
     frames = held.pixels(place, -min(count, place[1]), 0)
     missing = count - len(frames)
@@ -50,18 +51,18 @@ def _before(held: Heldout, place: Place, count: int) -> UInt8[Tensor, "n h w 3"]
 
 
 def summary(table: Table, names: Sequence[str], actions: int) -> Nested:
-    """``accuracy`` and ``macro_f1`` of each name; ``majority`` always says the usual action."""
+    """``accuracy`` and ``macro_f1`` of each name; ``majority`` always says the commonest action."""
     if "taken" not in table:
         return {"reason": NOT_ASKED}
     taken = table["taken"]
     episodes = table["episode"].repeat(taken.shape[1])
     out: Nested = {"frames": taken.size}
-    read = under("read", table)
+    read = with_prefix("read", table)
     for name in ("real", *names, "majority"):
-        told: Nested = {}
-        write(told, "accuracy", estimate((read[name] == taken).ravel() * 1.0, episodes), 3)
-        told["macro_f1"] = round(macro_f1(confusion(taken, read[name], actions)), 3)
-        out[name] = told
+        kept: Nested = {}
+        write(kept, "accuracy", estimate((read[name] == taken).ravel() * 1.0, episodes), 3)
+        kept["macro_f1"] = round(macro_f1(confusion(taken, read[name], actions)), 3)
+        out[name] = kept
     return out
 
 
@@ -69,7 +70,7 @@ def confusions(table: Table, names: Sequence[str], actions: int) -> dict[str, Co
     """The confusion matrix of each name; none where it was not measured."""
     if "taken" not in table:
         return {}
-    read = under("read", table)
+    read = with_prefix("read", table)
     return {name: confusion(table["taken"], read[name], actions) for name in ("real", *names)}
 
 

@@ -7,9 +7,10 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from gamengen.data.positions import Position
 from gamengen.evaluation.enemies import Sightings, contrast
-from gamengen.evaluation.heldout import Heldout, Place
-from gamengen.evaluation.picture import PictureDistance
+from gamengen.evaluation.heldout import Heldout
+from gamengen.evaluation.metrics import PictureDistance
 from gamengen.evaluation.player import Model, Progress, roll_out
 from gamengen.evaluation.shards import Table
 
@@ -17,7 +18,7 @@ from gamengen.evaluation.shards import Table
 def rollouts(
     held: Heldout,
     models: Sequence[Model],
-    places: Sequence[Place],
+    places: Sequence[Position],
     frames: int,
     progress: Progress,
     *seeds: int,
@@ -49,7 +50,7 @@ def compared_steps(frames: int) -> list[int]:
 
 
 def measure(
-    videos: dict[str, Tensor], held: Heldout, places: Sequence[Place], distance: PictureDistance
+    videos: dict[str, Tensor], held: Heldout, places: Sequence[Position], distance: PictureDistance
 ) -> Table:
     """Rows of ``episode``, ``step`` and ``<name>/<metric>`` ``[steps]``, one per rollout."""
     compared = compared_steps(videos["real"].shape[1])
@@ -67,7 +68,7 @@ def measure(
 
 
 def enemies(
-    videos: dict[str, Tensor], places: Sequence[Place], sightings: Sightings | None
+    videos: dict[str, Tensor], places: Sequence[Position], sightings: Sightings | None
 ) -> Table:
     """Rows of ``enemies/<name>`` ``[frames]``: covariance with the real enemies' pixels; of
     ``real`` the variance."""
@@ -83,13 +84,13 @@ def enemies(
     return table
 
 
-def motion(held: Heldout, place: Place, frames: int) -> float:
+def motion(held: Heldout, place: Position, frames: int) -> float:
     """Mean squared change from frame to frame of the real video: how lively it is."""
     video = rearrange(held.pixels(place, 0, frames).float(), "n h w c -> n (h w c)")
     return float((video[1:] - video[:-1]).square().mean())
 
 
-def liveliest(held: Heldout, places: Sequence[Place], frames: int, count: int) -> list[Place]:
+def liveliest(held: Heldout, places: Sequence[Position], frames: int, count: int) -> list[Position]:
     """The starts whose real videos move most, of as many episodes as there are.
 
     Chosen by the recording alone, before any model is run.

@@ -9,11 +9,10 @@ from torch import Tensor
 from gamengen.data.episodes import Episodes
 from gamengen.data.index import Entry, Split
 from gamengen.data.latents import Latents, Window, Windows, require_same_games
+from gamengen.data.positions import Position
 from gamengen.model.autoencoder import Autoencoder, to_float, to_uint8
 from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
-
-Place = tuple[Entry, int]  # an episode of the latents, and the frame to be predicted
 
 
 class Heldout:
@@ -43,28 +42,28 @@ class Heldout:
         """Held-out episodes with at least one frame to predict."""
         return self.windows.entries
 
-    def number(self, place: Place) -> int:
+    def number(self, place: Position) -> int:
         """The episode's position among the held-out ones."""
         return self.entries.index(place[0])
 
-    def pixels(self, place: Place, begin: int, end: int) -> UInt8[Tensor, "n h w 3"]:
+    def pixels(self, place: Position, begin: int, end: int) -> UInt8[Tensor, "n h w 3"]:
         """Real frames of a place's episode, counted from the frame to be predicted."""
         entry, frame = place
         rows = self.episodes.frames(self.recorded[entry.id], frame + begin, frame + end)
         return torch.from_numpy(rows).to(self.where)
 
-    def actions(self, place: Place, count: int) -> Int64[Tensor, " n"]:
+    def actions(self, place: Position, count: int) -> Int64[Tensor, " n"]:
         """Recorded actions from the one that leads to the frame to be predicted on."""
         entry, frame = place
         rows = self.latents.actions(entry, frame - 1, frame - 1 + count)
         return torch.from_numpy(rows).long()
 
-    def window(self, places: Sequence[Place]) -> Window:
+    def window(self, places: Sequence[Position]) -> Window:
         """What the denoiser sees at each place."""
         read = self.windows.read(places)
         return Window(read.frames.to(self.where), read.actions.to(self.where))
 
-    def ceiling(self, place: Place, count: int) -> UInt8[Tensor, "n h w 3"]:
+    def ceiling(self, place: Position, count: int) -> UInt8[Tensor, "n h w 3"]:
         """Real frames from the predicted one on, through the autoencoder: nothing gets closer."""
         entry, frame = place
         latents = self.latents.latents(entry, frame, frame + count)
@@ -91,12 +90,12 @@ class Heldout:
         return to_uint8(pictures)
 
 
-def sample_targets(entries: Sequence[Entry], size: int, seed: int) -> list[Place]:
+def sample_targets(entries: Sequence[Entry], size: int, seed: int) -> list[Position]:
     """Frames to predict, spread evenly over episodes, at random in each, never twice."""
     return _spread([(entry, entry.length - 1) for entry in entries], size, seed)
 
 
-def sample_starts(entries: Sequence[Entry], size: int, frames: int, seed: int) -> list[Place]:
+def sample_starts(entries: Sequence[Entry], size: int, frames: int, seed: int) -> list[Position]:
     """First frames of rollouts that the recorded episode outlasts, spread evenly.
 
     Raises InputError when no held-out episode is long enough.
@@ -113,13 +112,13 @@ def sample_starts(entries: Sequence[Entry], size: int, frames: int, seed: int) -
     return _spread(long, size, seed)
 
 
-def _spread(choices: Sequence[tuple[Entry, int]], size: int, seed: int) -> list[Place]:
+def _spread(choices: Sequence[tuple[Entry, int]], size: int, seed: int) -> list[Position]:
     """Round robin over episodes; each gives frames 1..n in an order of its own."""
     first = torch.randperm(len(choices), generator=device.generator(seed)).tolist()
     orders = [
         torch.randperm(choices[i][1], generator=device.generator(seed, i)).tolist() for i in first
     ]
-    places: list[Place] = []
+    places: list[Position] = []
     for turn in range(max(count for _, count in choices)):
         for i, order in zip(first, orders, strict=True):
             if turn < len(order) and len(places) < size:
@@ -129,6 +128,6 @@ def _spread(choices: Sequence[tuple[Entry, int]], size: int, seed: int) -> list[
     return places
 
 
-def batches(places: Sequence[Place], size: int) -> list[Sequence[Place]]:
+def batches(places: Sequence[Position], size: int) -> list[Sequence[Position]]:
     """Places in batches; which process takes one changes nothing in it."""
     return [places[begin : begin + size] for begin in range(0, len(places), size)]

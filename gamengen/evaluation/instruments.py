@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from gamengen.evaluation.enemies import Sightings
 from gamengen.evaluation.inverse_dynamics import InverseDynamics
-from gamengen.evaluation.picture import PictureDistance
+from gamengen.evaluation.metrics import PictureDistance
 from gamengen.evaluation.status_bar import StatusBar
+
+NO_GAME = "not measured: ViZDoom has no such game"
 
 
 @dataclass(frozen=True)
@@ -16,3 +18,8 @@ class Instruments:
     sightings: Sightings | None
     actions: InverseDynamics | None
     numbers: StatusBar | None
+
+    @property
+    def playable(self) -> bool:
+        """Whether ViZDoom has the game, so that it can be played beside the models."""
+        return self.sightings is not None

@@ -20,7 +20,7 @@ WIDTH = 16
 WARM_UP = 20  # steps
 
 
-class Told(Settings):
+class InverseDynamicsParams(Settings):
     """The network and its training on the recordings; 0 steps: not measured."""
 
     sees: int = Field(ge=2, le=64)  # frames; the action lies between the last two
@@ -37,12 +37,12 @@ class InverseDynamics(nn.Module):
     shift (a correlation layer: FlowNetC, Dosovitskiy et al. 2015), which is how a turn shows.
     """
 
-    usual: Tensor  # the action that was taken most often in training
+    commonest: Tensor  # the action that was taken most often in training
 
     def __init__(self, actions: int, sees: int) -> None:
         super().__init__()
         self.sees = sees
-        self.register_buffer("usual", torch.tensor(0))
+        self.register_buffer("commonest", torch.tensor(0))
         self.features = nn.Sequential(
             nn.Conv2d(3, WIDTH, 5, 2, 2), nn.SiLU(), nn.Conv2d(WIDTH, WIDTH, 3, 1, 1)
         )
@@ -88,58 +88,67 @@ def seen(frames: UInt8[Tensor, "*n h w 3"]) -> UInt8[Tensor, "*n k l 3"]:
 
 
 def learn(
-    episodes: Episodes, told: Told, seed: int, folder: Path, accelerator: Accelerator
+    episodes: Episodes,
+    params: InverseDynamicsParams,
+    seed: int,
+    folder: Path,
+    accelerator: Accelerator,
 ) -> InverseDynamics | None:
     """Train on real recordings, in the first process; all read its weights from ``folder``.
 
     None where it was not asked for. Raises InputError where there is no episode to train on.
     """
-    if told.steps == 0:
+    if params.steps == 0:
         return None
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = InverseDynamics(len(episodes.game.actions), told.sees)
+        net = InverseDynamics(len(episodes.game.actions), params.sees)
     path = folder / "inverse_dynamics.safetensors"
     if accelerator.is_main_process and not path.exists():
-        frames, windows, actions = recordings(episodes, told, seed)
-        net.usual = actions.mode().values
-        _train(net.to(accelerator.device), frames, windows, actions, told, seed)
-        checkpoint.save(path, told.steps, {"net": net})
+        frames, windows, actions = recordings(episodes, params, seed)
+        net.commonest = actions.mode().values
+        _train(net.to(accelerator.device), frames, windows, actions, params, seed)
+        checkpoint.save(path, params.steps, {"net": net})
     device.wait(accelerator)
     checkpoint.load(path, {"net": net})
     return net.to(accelerator.device).eval()
 
 
 def recordings(
-    episodes: Episodes, told: Told, seed: int
+    episodes: Episodes, params: InverseDynamicsParams, seed: int
 ) -> tuple[UInt8[Tensor, "n h w 3"], Int64[Tensor, "m k"], Int64[Tensor, " m"]]:
     """Frames of training episodes, drawn until there are enough; windows of them as rows, with the
     first frame in place of what is before it; the action of each window."""
     entries = episodes.of("train")
     frames, windows, actions, count = [], [], [], 0
     for index in torch.randperm(len(entries), generator=device.generator(seed)).tolist():
-        if count >= told.frames:
+        if count >= params.frames:
             break
         entry = entries[index]
         frames.append(seen(torch.from_numpy(episodes.frames(entry))))
         last = torch.arange(1, entry.length)[:, None]
-        windows.append(count + (last + torch.arange(1 - told.sees, 1)).clamp(min=0))
+        windows.append(count + (last + torch.arange(1 - params.sees, 1)).clamp(min=0))
         actions.append(torch.from_numpy(episodes.actions(entry)[:-1]).long())
         count += entry.length
     return torch.cat(frames), torch.cat(windows), torch.cat(actions)
 
 
 def _train(
-    net: InverseDynamics, frames: Tensor, windows: Tensor, actions: Tensor, told: Told, seed: int
+    net: InverseDynamics,
+    frames: Tensor,
+    windows: Tensor,
+    actions: Tensor,
+    params: InverseDynamicsParams,
+    seed: int,
 ) -> None:
     where = next(net.parameters()).device
-    optimizer = torch.optim.AdamW(net.parameters(), told.learning_rate)
+    optimizer = torch.optim.AdamW(net.parameters(), params.learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1, (step + 1) / WARM_UP) * (1 - step / told.steps)
+        optimizer, lambda step: min(1, (step + 1) / WARM_UP) * (1 - step / params.steps)
     )
-    for step in range(told.steps):
+    for step in range(params.steps):
         rows = torch.randint(
-            len(actions), (told.batch_size,), generator=device.generator(seed, step)
+            len(actions), (params.batch_size,), generator=device.generator(seed, step)
         )
         logits = net(frames[windows[rows]].to(where))
         loss = F.cross_entropy(logits, actions[rows].to(where))

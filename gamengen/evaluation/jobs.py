@@ -69,7 +69,7 @@ def rollouts(
         table |= autoregressive.enemies(videos, batch, tools.sightings)
         table |= actions_read.rows(tools.actions, held, batch, videos)
         table |= status_bar.rows(tools.numbers, held, batch, videos)
-        shown = [row for row, place in enumerate(batch) if place in plan.shown]
+        shown = [row for row, place in enumerate(batch) if place in plan.report_starts]
         if shown:
             table |= {f"video/{name}": video[shown].cpu().numpy() for name, video in videos.items()}
         return table
@@ -89,7 +89,7 @@ def features(
         videos = autoregressive.rollouts(held, models, batch, frames, progress, seed, number)
         return fvd.measure(videos, i3d)
 
-    return [Job("fvd", plan.videos, frames * sum(m.passes for m in models), measure)]
+    return [Job("fvd", plan.fvd_starts, frames * sum(m.passes for m in models), measure)]
 
 
 def actions(
@@ -115,6 +115,6 @@ def actions(
             return action_following.measure(found, lasted, held, batch)
 
         passes = frames * sum(model.passes for model in models)
-        return Job(f"action_{action}", plan.replays, passes, measure)
+        return Job(f"action_{action}", plan.held_action_starts, passes, measure)
 
-    return [job(action) for action in plan.actions if tools.sightings is not None]
+    return [job(action) for action in plan.actions if tools.playable]

@@ -10,10 +10,11 @@ from jaxtyping import Float, Int64, UInt8
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor
 
+from gamengen.data.positions import Position
 from gamengen.evaluation.fvd import frechet_distance
-from gamengen.evaluation.heldout import Heldout, Place
+from gamengen.evaluation.heldout import Heldout
 from gamengen.evaluation.player import Model, Progress
-from gamengen.evaluation.shards import Batch, Job, Table, under
+from gamengen.evaluation.shards import Batch, Job, Table, with_prefix
 from gamengen.model.autoencoder import to_float
 from gamengen.runtime import device
 from gamengen.runtime.settings import Settings
@@ -24,7 +25,7 @@ USUAL = (0.5, 99.5)  # percentiles of real frames between which a frame looks us
 PARTS = 4  # quarters of the play, for the distance against time
 
 
-class LongPlay(Settings):
+class LongPlayParams(Settings):
     """Rollouts under recorded actions, one episode's after another's; 0 rollouts: not measured."""
 
     rollouts: NonNegativeInt
@@ -32,7 +33,7 @@ class LongPlay(Settings):
     every: PositiveInt  # of so many frames one is looked at
 
     @model_validator(mode="after")
-    def _a_covariance_needs_two(self) -> "LongPlay":
+    def _a_covariance_needs_two(self) -> "LongPlayParams":
         seen = self.rollouts * (self.frames // self.every // PARTS)
         if self.rollouts and seen < 2:
             raise ValueError(
@@ -74,7 +75,7 @@ class Features:
         return self.lpips.net(pictures)[-1].mean((2, 3)).double().cpu().numpy()
 
 
-def recorded_actions(held: Heldout, places: Sequence[Place], count: int) -> Int64[Tensor, "b n"]:
+def recorded_actions(held: Heldout, places: Sequence[Position], count: int) -> Int64[Tensor, "b n"]:
     """What was done from each place on, and after its episode's end in the next ones."""
     entries = held.entries
     rows = []
@@ -89,7 +90,11 @@ def recorded_actions(held: Heldout, places: Sequence[Place], count: int) -> Int6
 
 
 def jobs(
-    held: Heldout, batches: Sequence[Batch], models: Sequence[Model], asked: LongPlay, seed: int
+    held: Heldout,
+    batches: Sequence[Batch],
+    models: Sequence[Model],
+    params: LongPlayParams,
+    seed: int,
 ) -> list[Job]:
     """Job ``long_play``: rows of ``look/<name>`` and ``features/<name>``, ``[looked at, ...]``.
 
@@ -101,7 +106,7 @@ def jobs(
     features = Features(held.where)
 
     def measure(number: int, batch: Batch, progress: Progress) -> Table:
-        count = asked.frames // asked.every
+        count = params.frames // params.every
         random = np.random.default_rng([seed, number])
         starts = torch.cat([held.pixels(place, -1, 0) for place in batch])
         pictures = {
@@ -110,14 +115,14 @@ def jobs(
             "copy_last": starts[:, None].expand(-1, count, -1, -1, -1),
         }
         for model in models:
-            pictures[model.name] = _played(held, model, batch, asked, progress, seed, number)
+            pictures[model.name] = _played(held, model, batch, params, progress, seed, number)
         table: Table = {"episode": np.array([held.number(place) for place in batch])}
         for name, shown in pictures.items():
             table[f"look/{name}"] = np.stack([look(video) for video in shown])
             table[f"features/{name}"] = np.stack([features(video) for video in shown])
         return table
 
-    passes = asked.frames * sum(model.passes for model in models)
+    passes = params.frames * sum(model.passes for model in models)
     return [Job("long_play", batches, passes, measure)]
 
 
@@ -133,19 +138,19 @@ def _drawn(held: Heldout, count: int, random: np.random.Generator) -> UInt8[Tens
 def _played(
     held: Heldout,
     model: Model,
-    places: Sequence[Place],
-    asked: LongPlay,
+    places: Sequence[Position],
+    params: LongPlayParams,
     progress: Progress,
     *seeds: int,
 ) -> UInt8[Tensor, "b n h w 3"]:
     """Every so manyth frame of a long rollout, as a player would see it."""
     window = held.window(places)
-    actions = recorded_actions(held, places, asked.frames).to(held.where)
+    actions = recorded_actions(held, places, params.frames).to(held.where)
     random = device.generator(*seeds)
     shown = []
     latents = model.sampler.rollout(window.context, window.actions, actions, random)
     for number, latent in enumerate(latents, 1):
-        if number % asked.every == 0:
+        if number % params.every == 0:
             shown.append(held.show(latent))
         progress(len(places) * model.passes)
     return torch.stack(shown, 1)
@@ -176,7 +181,7 @@ def summary(table: Table | None, names: Sequence[str]) -> dict[str, object]:
     """
     if table is None:
         return {"reason": "not measured: evaluate.long_play.rollouts is 0"}
-    looks, features = under("look", table), under("features", table)
+    looks, features = with_prefix("look", table), with_prefix("features", table)
     usual = Look.of(_flat(looks["real"]))
     real = _flat(features["real"])
     rollouts, looked_at = looks["real"].shape[:2]

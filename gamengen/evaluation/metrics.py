@@ -1,66 +1,48 @@
-"""The content of metrics.json, from the tables of all jobs."""
+"""How far a picture is from the real one: squared error and LPIPS, frame by frame."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Sequence
 
-from gamengen.evaluation import actions_read, long_play, room, status_bar, summary
-from gamengen.evaluation.player import Model
-from gamengen.evaluation.scores import Nested
-from gamengen.evaluation.shards import Table
-from gamengen.game.facts import GameFacts
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
+from gamengen.model.autoencoder import to_float
+from gamengen.training.perceptual import Backbone, load_lpips, perceptual_distance
 
-class Asked(Protocol):
-    """What of evaluate's parameters the metrics repeat, or give as a reason."""
-
-    @property
-    def split(self) -> Literal["validation", "test"]: ...
-    @property
-    def room(self) -> room.Asked: ...
+PEAK = 255.0**2
+# Two identical 8-bit pictures are known to be equal only up to their rounding, whose variance
+# is 1/12 of a level squared: no PSNR here is above 10 log10(255^2 * 12) = 58.92 dB.
+ROUNDING = 1 / 12
 
 
-@dataclass(frozen=True)
-class Names:
-    """Of whom tables tell: one frame ahead, in rollouts, and as they are played."""
-
-    forced: list[str]  # baselines included
-    played: list[str]  # the same
-    players: list[str]
-
-    @classmethod
-    def of(
-        cls, forced: Sequence[Model], played: Sequence[Model], players: Sequence[Model]
-    ) -> "Names":
-        """The models' names; copy-last before and the autoencoder after them."""
-        each = [[model.name for model in models] for models in (forced, played, players)]
-        ahead, rollouts = (["copy_last", *names, "autoencoder"] for names in each[:2])
-        return cls(ahead, rollouts, each[2])
+def squared_error(
+    shown: UInt8[Tensor, "b h w 3"], real: UInt8[Tensor, "b h w 3"]
+) -> Float[np.ndarray, " b"]:
+    """Mean squared error of each picture, levels squared, at least ``ROUNDING``."""
+    error = (shown.float() - real.float()).square().mean((1, 2, 3))
+    return error.clamp(min=ROUNDING).cpu().numpy()
 
 
-def metrics_of(
-    tables: Mapping[str, Table],
-    game: GameFacts,
-    asked: Asked,
-    perceptual: Sequence[str],
-    held_down: Sequence[int],
-    names: Names,
-) -> Nested:
-    """``perceptual`` are the LPIPS networks that a loss saw; ``held_down`` the actions held."""
-    forced, rollouts, actions = tables["teacher_forced"], tables["rollouts"], len(game.actions)
-    return {
-        "split": asked.split,
-        "lpips_in_a_loss": {net: net in perceptual for net in ("alex", "vgg")},
-        "teacher_forced": summary.teacher_forced(forced, names.forced),
-        "autoregressive": summary.autoregressive(rollouts, names.played),
-        "enemies": summary.enemies(rollouts, names.played),
-        **summary.fvd_distances(tables.get("fvd"), names.played),
-        "status_bar": status_bar.summary(rollouts, names.played),
-        "room": room.summary(tables.get("room"), names.players, game, asked.room),
-        "long_play": long_play.summary(tables.get("long_play"), ["copy_last", *names.players]),
-        "actions_read": {
-            "teacher_forced": actions_read.summary(forced, names.forced, actions),
-            "autoregressive": actions_read.summary(rollouts, names.played, actions),
-        },
-        "actions": summary.actions(game, tables, held_down, names.players),
-    }
+def decibels(mse: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    """Peak signal-to-noise ratio of a mean squared error."""
+    return 10 * np.log10(PEAK / mse)
+
+
+class PictureDistance:
+    """Shown pictures against real ones: ``mse`` and ``lpips_<network>``, one value per picture."""
+
+    def __init__(
+        self, device: torch.device, backbones: Sequence[Backbone] = ("alex", "vgg")
+    ) -> None:
+        self.nets = {f"lpips_{kind}": load_lpips(kind).to(device) for kind in backbones}
+
+    @torch.no_grad()
+    def __call__(
+        self, shown: UInt8[Tensor, "b h w 3"], real: UInt8[Tensor, "b h w 3"]
+    ) -> dict[str, Float[np.ndarray, " b"]]:
+        values = {"mse": squared_error(shown, real)}
+        a, b = to_float(shown), to_float(real)
+        for name, net in self.nets.items():
+            values[name] = perceptual_distance(net, a, b).cpu().numpy()
+        return values

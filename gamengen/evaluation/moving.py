@@ -1,14 +1,15 @@
 """Which frames move: told by what the game did, never by how well anything predicts them."""
 
 from gamengen.data.episodes import Episodes
+from gamengen.data.positions import Position
 from gamengen.evaluation.enemies import Sightings, is_speck
-from gamengen.evaluation.heldout import Heldout, Place
+from gamengen.evaluation.heldout import Heldout
 from gamengen.runtime.errors import InputError
 
 WATCHED = ("ANGLE", "POSITION_X", "POSITION_Y", "POSITION_Z", "SELECTED_WEAPON")
 
 
-def moves(held: Heldout, place: Place, sightings: Sightings | None) -> bool:
+def moves(held: Heldout, place: Position, sightings: Sightings | None) -> bool:
     """Whether the player turned, walked or changed weapon on the way to the frame to be predicted,
     or an enemy is in sight there."""
     entry, frame = place

@@ -42,7 +42,7 @@ def as_played(net: Denoiser) -> Model:
     return Model("teacher", Sampler(net, net.sampling))
 
 
-def teachers(net: Denoiser, steps: Sequence[int], pupil: Denoiser) -> list[Model]:
+def teachers(net: Denoiser, steps: Sequence[int], student_net: Denoiser) -> list[Model]:
     """The denoiser, sampled in each number of steps and otherwise as its folder says.
 
     But a single step starts where the student does: from noise of its temperature. Raises
@@ -53,18 +53,20 @@ def teachers(net: Denoiser, steps: Sequence[int], pupil: Denoiser) -> list[Model
         raise InputError(
             f"params.yaml: evaluate: teacher_steps: {steps}: the denoiser has {most} timesteps"
         )
-    usual = {n: replace(net.sampling, steps=n) for n in steps}
-    if 1 in usual:
-        usual[1] = replace(usual[1], temperature=pupil.sampling.temperature)
-    return [Model(f"steps_{n}", Sampler(net, sampling)) for n, sampling in usual.items()]
+    samplings = {n: replace(net.sampling, steps=n) for n in steps}
+    if 1 in samplings:
+        samplings[1] = replace(samplings[1], temperature=student_net.sampling.temperature)
+    return [Model(f"steps_{n}", Sampler(net, sampling)) for n, sampling in samplings.items()]
 
 
-def require_same_context(teacher: Denoiser, pupil: Denoiser, denoiser: Path, student: Path) -> None:
+def require_same_context(
+    teacher: Denoiser, student_net: Denoiser, denoiser: Path, student: Path
+) -> None:
     """Raise InputError unless both see equally far back."""
-    if teacher.context_frames != pupil.context_frames:
+    if teacher.context_frames != student_net.context_frames:
         raise InputError(
-            f"{student}/config.json: context_frames: {pupil.context_frames}, but {denoiser} has "
-            f"{teacher.context_frames}; distill again with: dvc repro distill"
+            f"{student}/config.json: context_frames: {student_net.context_frames}, but {denoiser} "
+            f"has {teacher.context_frames}; distill again with: dvc repro distill"
         )
 
 

@@ -8,14 +8,14 @@ from jaxtyping import UInt8
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
+from gamengen.data.positions import Position
 from gamengen.evaluation import action_following
-from gamengen.evaluation.heldout import Heldout, Place
-from gamengen.evaluation.instruments import Instruments
-from gamengen.evaluation.picture import PictureDistance
+from gamengen.evaluation.heldout import Heldout
+from gamengen.evaluation.instruments import NO_GAME, Instruments
+from gamengen.evaluation.metrics import PictureDistance
 from gamengen.evaluation.player import Model, Progress
 from gamengen.evaluation.scores import Nested, score
-from gamengen.evaluation.shards import Batch, Job, Table, under
-from gamengen.evaluation.summary import NO_GAME
+from gamengen.evaluation.shards import Batch, Job, Table, with_prefix
 from gamengen.game.facts import GameFacts
 from gamengen.game.real_game import RealGame
 from gamengen.runtime.settings import Settings
@@ -24,7 +24,7 @@ TURNS = ("TURN_LEFT", "TURN_RIGHT")
 NO_TURNS = "not measured: the game has no TURN_LEFT and TURN_RIGHT"
 
 
-class Asked(Settings):
+class RoomParams(Settings):
     """Turn away for so many frames, and back for as many; 0 starts: not measured."""
 
     starts: NonNegativeInt
@@ -47,13 +47,13 @@ def jobs(
     held: Heldout,
     batches: Sequence[Batch],
     models: Sequence[Model],
-    asked: Asked,
+    params: RoomParams,
     tools: Instruments,
     seed: int,
 ) -> list[Job]:
     """Job ``room``; none where the game cannot be played, or cannot turn away and back."""
-    actions = keys(held.latents.game, asked.away)
-    if actions is None or tools.sightings is None or not batches:
+    actions = keys(held.latents.game, params.away)
+    if actions is None or not tools.playable or not batches:
         return []
 
     def job(number: int, batch: Batch, progress: Progress) -> Table:
@@ -61,7 +61,7 @@ def jobs(
             real, lasted = action_following.played(held, game, batch, actions)
         found = action_following.videos(held, models, batch, actions, real, progress, seed, number)
         found["copy_last"] = real[:, :1].expand_as(real)  # the start itself
-        table = measure(found, held, batch, asked.away, tools.distance)
+        table = measure(found, held, batch, params.away, tools.distance)
         return table | {"whole": lasted == len(actions)}
 
     return [Job("room", batches, len(actions) * sum(model.passes for model in models), job)]
@@ -70,7 +70,7 @@ def jobs(
 def measure(
     videos: dict[str, UInt8[Tensor, "b n h w 3"]],
     held: Heldout,
-    places: Sequence[Place],
+    places: Sequence[Position],
     away: int,
     distance: PictureDistance,
 ) -> Table:
@@ -85,12 +85,14 @@ def measure(
     return table
 
 
-def summary(table: Table | None, names: Sequence[str], game: GameFacts, asked: Asked) -> Nested:
+def summary(
+    table: Table | None, names: Sequence[str], game: GameFacts, params: RoomParams
+) -> Nested:
     """Per name ``away_<metric>`` and ``back_<metric>``, of starts that the real game outlasts."""
-    if asked.starts == 0:
+    if params.starts == 0:
         return {"reason": "not measured: evaluate.room.starts is 0"}
     if table is None:
-        return {"reason": NO_TURNS if keys(game, asked.away) is None else NO_GAME}
+        return {"reason": NO_TURNS if keys(game, params.away) is None else NO_GAME}
     whole = table["whole"]
     out: Nested = {"starts": int(whole.sum())}
     if not whole.any():
@@ -98,7 +100,7 @@ def summary(table: Table | None, names: Sequence[str], game: GameFacts, asked: A
     for name in ("real", "autoencoder", "copy_last", *names):
         out[name] = {}
         for when in ("away", "back"):
-            of_name = under(name, under(when, table))
+            of_name = with_prefix(name, with_prefix(when, table))
             found = {metric: values[whole] for metric, values in of_name.items()}
             out[name] |= score(found, table["episode"][whole], f"{when}_{{}}")
     return out

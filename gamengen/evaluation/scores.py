@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gamengen.evaluation.picture import PEAK, decibels
+from gamengen.evaluation.metrics import PEAK, decibels
 from gamengen.evaluation.statistics import Estimate, estimate, ratio
 
 Nested = dict[str, Any]

@@ -8,14 +8,14 @@ import numpy as np
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from gamengen.evaluation.heldout import Place
+from gamengen.data.positions import Position
 from gamengen.evaluation.player import Progress
 from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.replacing import replacing
 
 Table = dict[str, np.ndarray]
-Batch = Sequence[Place]
+Batch = Sequence[Position]
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,13 @@ class Job:
 def run(jobs: Sequence[Job], folder: Path, accelerator: Accelerator) -> dict[str, Table]:
     """Every job's table, in the order of its batches.
 
-    Each process takes every N-th batch and writes its rows to ``folder``, which all must see;
-    what lies there already is not measured again.
+    Each process takes every N-th batch of all jobs together and writes its rows to ``folder``,
+    which all must see; what lies there already is not measured again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rank, count = accelerator.process_index, accelerator.num_processes
-    todo = [
-        (job, number, batch)
-        for job in jobs
-        for number, batch in enumerate(job.batches)
-        if number % count == rank and not _file(folder, job, number).exists()
-    ]
+    every = [(job, number, batch) for job in jobs for number, batch in enumerate(job.batches)]
+    todo = [item for item in every[rank::count] if not _file(folder, *item[:2]).exists()]
     with tqdm(
         total=sum(len(batch) * job.passes for job, _, batch in todo),
         unit="pass",
@@ -60,7 +56,7 @@ def run(jobs: Sequence[Job], folder: Path, accelerator: Accelerator) -> dict[str
     return {job.name: _gather(folder, job) for job in jobs}
 
 
-def join(tables: Sequence[Table]) -> Table:
+def concat_tables(tables: Sequence[Table]) -> Table:
     """Tables one below the other; a column that only the first ones have stays shorter."""
     names = dict.fromkeys(name for table in tables for name in table)
     return {
@@ -77,7 +73,7 @@ def _gather(folder: Path, job: Job) -> Table:
             raise RuntimeError(
                 f"{_file(folder, job, number)}: {found} rows, its batch has {len(batch)}"
             )
-    return join(tables)
+    return concat_tables(tables)
 
 
 def _file(folder: Path, job: Job, number: int) -> Path:
@@ -87,7 +83,10 @@ def _file(folder: Path, job: Job, number: int) -> Path:
 def _save(path: Path, table: Table) -> None:
     for name, column in table.items():
         if not np.isfinite(column).all():
-            raise InputError(f"{path.stem}: {name} is not finite: which of the models is broken?")
+            raise InputError(
+                f"{path.stem}: {name} is not finite: a model gives NaN or infinity; check "
+                "denoiser, student, decoder"
+            )
     with replacing(path) as partial, partial.open("wb") as file:
         np.savez(file, **table)  # type: ignore[arg-type]
 
@@ -100,7 +99,7 @@ def _load(path: Path) -> Table:
         raise InputError(f"{path}: damaged ({error}); delete it to measure it again") from None
 
 
-def under(group: str, table: Table) -> Table:
+def with_prefix(group: str, table: Table) -> Table:
     """The columns ``<group>/<name>`` of a table, by name."""
     return {
         name.removeprefix(f"{group}/"): column

@@ -12,9 +12,10 @@ from pydantic import NonNegativeInt
 from torch import Tensor
 
 from gamengen.data.episodes import Episodes
-from gamengen.evaluation.heldout import Heldout, Place
+from gamengen.data.positions import Position
+from gamengen.evaluation.heldout import Heldout
 from gamengen.evaluation.scores import Nested, write
-from gamengen.evaluation.shards import Table, under
+from gamengen.evaluation.shards import Table, with_prefix
 from gamengen.evaluation.statistics import ratio
 from gamengen.runtime import device
 from gamengen.runtime.settings import Settings
@@ -26,7 +27,7 @@ BLANK = 10  # the glyph before the first digit
 READABLE = 0.9  # of the game's own frames: who reads fewer of them reads nothing
 
 
-class Asked(Settings):
+class StatusBarParams(Settings):
     """0 frames: not measured."""
 
     frames: NonNegativeInt  # of the split "train" from which digits are learned, in whole episodes
@@ -41,7 +42,7 @@ class StatusBar:
 
     glyphs: Int64[Tensor, " g"]
     templates: Float[Tensor, "g d"]
-    usual: Mapping[str, int]  # the commonest number in training
+    commonest: Mapping[str, int]  # the commonest number in training
 
     def read(self, frames: UInt8[Tensor, "*n h w 3"], variable: str) -> Int64[Tensor, "*n"]:
         """The number of each frame, by the nearest templates; -1 where it is not one."""
@@ -72,20 +73,22 @@ def spelled(number: int) -> list[int]:
     return [BLANK] * (PLACES - len(digits)) + digits
 
 
-def learn(episodes: Episodes, asked: Asked, seed: int, where: torch.device) -> StatusBar | None:
+def learn(
+    episodes: Episodes, params: StatusBarParams, seed: int, where: torch.device
+) -> StatusBar | None:
     """Templates from training frames; None where they were not asked for, or Doom has no such bar.
 
     The bar is drawn up to a tic before the variables are read, so that of each number only those
     first digits count that it has in common with the one of the frame before.
     """
     variables = [name for name in RIGHT if name in episodes.game.variables]
-    if asked.frames == 0 or not variables:
+    if params.frames == 0 or not variables:
         return None
     entries, count = episodes.of("train"), 0
     sums: dict[tuple[str, int, int], Tensor] = {}
     seen: Counter[tuple[str, int]] = Counter()
     for index in torch.randperm(len(entries), generator=device.generator(seed)).tolist():
-        if count >= asked.frames:
+        if count >= params.frames:
             break
         count += entries[index].length
         frames = torch.from_numpy(episodes.frames(entries[index]))
@@ -104,14 +107,14 @@ def learn(episodes: Episodes, asked: Asked, seed: int, where: torch.device) -> S
     if not sums:
         return None
     glyphs, total = torch.tensor([glyph for *_, glyph in sums]), torch.stack([*sums.values()])
-    usual = {variable: number for (variable, number), _ in reversed(seen.most_common())}
-    return StatusBar(glyphs.to(where), (total[:, :-1] / total[:, -1:]).to(where), usual)
+    commonest = {variable: number for (variable, number), _ in reversed(seen.most_common())}
+    return StatusBar(glyphs.to(where), (total[:, :-1] / total[:, -1:]).to(where), commonest)
 
 
 def rows(
     bar: StatusBar | None,
     held: Heldout,
-    places: Sequence[Place],
+    places: Sequence[Position],
     videos: Mapping[str, UInt8[Tensor, "b n h w 3"]],
 ) -> Table:
     """Rows of ``changed/<variable>`` ``[n]``, the frames by which a number is another than it was
@@ -125,13 +128,13 @@ def rows(
         for name, video in videos.items():
             read = bar.read(video, variable).cpu().numpy()
             table[f"{variable}/{name}"] = (low <= read) & (read <= high)
-        usual = bar.usual[variable]
-        table[f"{variable}/usual"] = (low <= usual) & (usual <= high)
+        number = bar.commonest[variable]
+        table[f"{variable}/usual"] = (low <= number) & (number <= high)
     return table
 
 
 def _recorded(
-    held: Heldout, places: Sequence[Place], count: int, variable: str
+    held: Heldout, places: Sequence[Position], count: int, variable: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The least and the largest number that may be shown at each frame, and that of the start."""
     values = np.stack(
@@ -149,7 +152,7 @@ def summary(table: Table, names: Sequence[str]) -> Nested:
 
     ``usual`` always shows the commonest number of the recordings.
     """
-    changed = under("changed", table)
+    changed = with_prefix("changed", table)
     if not changed:
         return {"reason": "not measured: no status bar, or evaluate.status_bar.frames is 0"}
     return {variable: _summary(table, variable, changed[variable], names) for variable in changed}
@@ -161,7 +164,7 @@ def _summary(
     out: Nested = {"frames": int(changed.sum())}
     if not changed.any():
         return out | {"reason": "it never changes there"}
-    shown = under(variable, table)
+    shown = with_prefix(variable, table)
     episodes = table["episode"].repeat(changed.shape[1])
     for name in ("real", *names, "usual"):
         right = (shown[name] & changed).ravel()

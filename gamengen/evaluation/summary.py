@@ -3,19 +3,69 @@
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from gamengen.evaluation import action_following, fvd
+from gamengen.evaluation import action_following, actions_read, fvd, long_play, room, status_bar
 from gamengen.evaluation.enemies import AFTER
+from gamengen.evaluation.instruments import NO_GAME
+from gamengen.evaluation.params import Params
+from gamengen.evaluation.player import Model
 from gamengen.evaluation.scores import Nested, gain, score, write
-from gamengen.evaluation.shards import Table, under
+from gamengen.evaluation.shards import Table, with_prefix
 from gamengen.evaluation.statistics import estimate, ratio
 from gamengen.game.facts import GameFacts
 from gamengen.runtime.replacing import replacing
 
-NO_GAME = "not measured: ViZDoom has no such game"
+
+@dataclass(frozen=True)
+class Names:
+    """Model names for each measure."""
+
+    one_frame: list[str]  # baselines included
+    rollout: list[str]  # the same
+    default_sampling: list[str]  # as their folders say
+
+    @classmethod
+    def of(
+        cls, one_frame: Sequence[Model], rollout: Sequence[Model], default: Sequence[Model]
+    ) -> "Names":
+        """The models' names; copy-last before and the autoencoder after them."""
+        each = [[model.name for model in models] for models in (one_frame, rollout, default)]
+        ahead, rollouts = (["copy_last", *names, "autoencoder"] for names in each[:2])
+        return cls(ahead, rollouts, each[2])
+
+
+def metrics_of(
+    tables: Mapping[str, Table],
+    game: GameFacts,
+    params: Params,
+    perceptual: Sequence[str],
+    held_down: Sequence[int],
+    names: Names,
+) -> Nested:
+    """``perceptual`` are the LPIPS networks that a loss saw; ``held_down`` the actions held."""
+    forced, rollouts, count = tables["teacher_forced"], tables["rollouts"], len(game.actions)
+    return {
+        "split": params.split,
+        "lpips_in_a_loss": {net: net in perceptual for net in ("alex", "vgg")},
+        "teacher_forced": teacher_forced(forced, names.one_frame),
+        "autoregressive": autoregressive(rollouts, names.rollout),
+        "enemies": enemies(rollouts, names.rollout),
+        **fvd_distances(tables.get("fvd"), names.rollout),
+        "status_bar": status_bar.summary(rollouts, names.rollout),
+        "room": room.summary(tables.get("room"), names.default_sampling, game, params.room),
+        "long_play": long_play.summary(
+            tables.get("long_play"), ["copy_last", *names.default_sampling]
+        ),
+        "actions_read": {
+            "teacher_forced": actions_read.summary(forced, names.one_frame, count),
+            "autoregressive": actions_read.summary(rollouts, names.rollout, count),
+        },
+        "actions": actions(game, tables, held_down, names.default_sampling),
+    }
 
 
 def teacher_forced(table: Table, names: Sequence[str]) -> Nested:
@@ -31,7 +81,7 @@ def _means(table: Table, names: Sequence[str], chosen: np.ndarray) -> Nested:
         return out | {"reason": "no such frame among them"}
     episodes = table["episode"][chosen]
     out["episodes"] = len(np.unique(episodes))
-    found = {name: {m: v[chosen] for m, v in under(name, table).items()} for name in names}
+    found = {name: {m: v[chosen] for m, v in with_prefix(name, table).items()} for name in names}
     for name, ours in found.items():
         out[name] = score(ours, episodes)
         if name not in ("copy_last", "autoencoder"):
@@ -57,7 +107,7 @@ def autoregressive(table: Table, names: Sequence[str]) -> Nested:
 
 def _over(table: Table, name: str, steps: slice, named: str) -> Nested:
     """The score of some steps of all rollouts."""
-    some = {metric: values[:, steps] for metric, values in under(name, table).items()}
+    some = {metric: values[:, steps] for metric, values in with_prefix(name, table).items()}
     episodes = table["episode"].repeat(some["mse"].shape[1])
     return score({metric: values.ravel() for metric, values in some.items()}, episodes, named)
 
@@ -69,12 +119,12 @@ def enemies(table: Table, names: Sequence[str]) -> Nested:
     real = table["enemies/real"]
     out: Nested = {}
     for step in (n - 1 for n in AFTER if n <= real.shape[1]):
-        told: Nested = dict.fromkeys(names)
-        out[f"after_{step + 1}"] = told
+        kept: Nested = dict.fromkeys(names)
+        out[f"after_{step + 1}"] = kept
         if real[:, step].any():
             for name in names:
                 left = table[f"enemies/{name}"][:, step]
-                write(told, name, ratio(left, real[:, step], table["episode"]), 3)
+                write(kept, name, ratio(left, real[:, step], table["episode"]), 3)
     return out
 
 
@@ -93,51 +143,51 @@ def fvd_distances(table: Table | None, names: Sequence[str]) -> Nested:
 
 
 def actions(
-    game: GameFacts, tables: Mapping[str, Table], chosen: Sequence[int], players: Sequence[str]
+    game: GameFacts, tables: Mapping[str, Table], held_down: Sequence[int], names: Sequence[str]
 ) -> Nested:
-    """Per action: the usual shift, pixels to the right a frame, and the share that moves so.
+    """Per action: the median shift, pixels to the right a frame, and the share that moves so.
 
     ``tables`` has one of every ``action_<index>``, or of none where there is no such game.
     """
     out: Nested = {}
-    if not chosen:
+    if not held_down:
         return {"reason": "not measured: evaluate.actions.starts is 0"}
-    if f"action_{chosen[0]}" not in tables:
+    if f"action_{held_down[0]}" not in tables:
         return {"reason": NO_GAME}
-    for action in chosen:
+    for action in held_down:
         table = tables[f"action_{action}"]
         real, _ = action_following.flatten(table, "real")
-        told: Nested = {"frames": len(real)}
-        out[game.action_names[action]] = told
+        kept: Nested = {"frames": len(real)}
+        out[game.action_names[action]] = kept
         if not len(real):
-            told["reason"] = "the game was over at once"
+            kept["reason"] = "the game was over at once"
             continue
-        usual = float(np.median(real))
-        for name in ("real", "autoencoder", "copy_last", *players):
+        median = float(np.median(real))
+        for name in ("real", "autoencoder", "copy_last", *names):
             shifts, episodes = action_following.flatten(table, name)
-            alike = action_following.moves_alike(shifts, usual, game.width)
-            told[f"shift_{name}"] = round(float(np.median(shifts)), 2)
-            write(told, f"alike_{name}", estimate(alike, episodes), 3)
+            alike = action_following.moves_alike(shifts, median, game.width)
+            kept[f"shift_{name}"] = round(float(np.median(shifts)), 2)
+            write(kept, f"alike_{name}", estimate(alike, episodes), 3)
     return out
 
 
-def write_metrics(path: Path, told: Nested) -> None:
+def write_metrics(path: Path, metrics: Nested) -> None:
     """Write metrics.json whole or not at all."""
     with replacing(path) as partial:
-        partial.write_text(json.dumps(told, indent=2) + "\n")
+        partial.write_text(json.dumps(metrics, indent=2) + "\n")
 
 
-def in_words(told: Nested) -> str:
+def in_words(metrics: Nested) -> str:
     """What the stage says at its end: each number with what makes it readable."""
-    forced, moving = told["teacher_forced"], told["teacher_forced"]["moving"]
+    forced, moving = metrics["teacher_forced"], metrics["teacher_forced"]["moving"]
     lines = [
-        f"{told['split']}, one frame ahead, {moving['frames']} moving of {forced['frames']} frames "
-        "(PSNR of the pooled error; LPIPS by AlexNet, VGG16):"
+        f"{metrics['split']}, one frame ahead, {moving['frames']} moving of {forced['frames']} "
+        "frames (PSNR of the pooled error; LPIPS by AlexNet, VGG16):"
     ]
     for name, value in moving.items():
         if isinstance(value, dict):
             lines.append(f"  {name:12} {_in_words(value, '{}')}")
-    played = told["autoregressive"]
+    played = metrics["autoregressive"]
     lines.append(f"{played['rollouts']} rollouts of {played['frames']} frames, first -> last:")
     for name, value in played.items():
         if isinstance(value, dict):
@@ -146,9 +196,9 @@ def in_words(told: Nested) -> str:
     return "\n".join(lines)
 
 
-def _in_words(told: Nested, named: str) -> str:
+def _in_words(scores: Nested, named: str) -> str:
     psnr, *lpips = (
-        told[named.format(metric)] for metric in ("psnr_pooled", "lpips_alex", "lpips_vgg")
+        scores[named.format(metric)] for metric in ("psnr_pooled", "lpips_alex", "lpips_vgg")
     )
     return f"{psnr:6.2f} dB  LPIPS {', '.join(f'{value:.3f}' for value in lpips)}"
 
@@ -164,12 +214,12 @@ def per_step(table: Table, names: Sequence[str]) -> list[Nested]:
     return rows
 
 
-def per_model(told: Nested, names: Sequence[str]) -> list[Nested]:
+def per_model(group: Nested, names: Sequence[str]) -> list[Nested]:
     """One row per model: all frames, then the moving ones."""
     rows = []
     for name in names:
-        row = {"model": name} | told[name]
-        rows.append(row | {f"moving_{k}": v for k, v in told["moving"].get(name, {}).items()})
+        row = {"model": name} | group[name]
+        rows.append(row | {f"moving_{k}": v for k, v in group["moving"].get(name, {}).items()})
     return rows
 
 

@@ -6,16 +6,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gamengen.data.positions import Position
 from gamengen.evaluation.enemies import Sightings
-from gamengen.evaluation.heldout import Heldout, Place
+from gamengen.evaluation.heldout import Heldout
+from gamengen.evaluation.metrics import PictureDistance
 from gamengen.evaluation.moving import moves
-from gamengen.evaluation.picture import PictureDistance
 from gamengen.evaluation.player import Model, Progress, predict
 from gamengen.evaluation.shards import Table
 
 
 def predictions(
-    held: Heldout, models: Sequence[Model], places: Sequence[Place], progress: Progress, *seeds: int
+    held: Heldout,
+    models: Sequence[Model],
+    places: Sequence[Position],
+    progress: Progress,
+    *seeds: int,
 ) -> dict[str, Tensor]:
     """Pictures ``uint8 [b, h, w, 3]`` at each place.
 
@@ -36,7 +41,7 @@ def predictions(
 def measure(
     pictures: dict[str, Tensor],
     held: Heldout,
-    places: Sequence[Place],
+    places: Sequence[Position],
     sightings: Sightings | None,
     distance: PictureDistance,
 ) -> Table:

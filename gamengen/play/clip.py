@@ -34,12 +34,7 @@ class Recorder:
 def encode(
     moments: Sequence[Moment], rate: Fraction, kind: str, wanted: Callable[[], bool]
 ) -> bytes:
-    """An MP4 (H.264) or a GIF at the game's own rate; empty if it is no longer ``wanted``.
-
-    Raises ValueError when there are no moments.
-    """
-    if not moments:
-        raise ValueError("nothing has been played yet")
+    """An MP4 (H.264) or a GIF at the game's own rate; empty if it is no longer ``wanted``."""
     frames = (frame for frame in _frames(moments) if wanted())
     data = to_mp4(frames, rate) if kind == "mp4" else to_gif(frames, rate)
     return data if wanted() else b""

@@ -1,12 +1,11 @@
 """The model as an engine: a game that is only dreamt."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from pydantic import ValidationError
 from torch import Tensor
 
 from gamengen.backends.backend import Backend
@@ -28,41 +27,24 @@ CALLS_TO_RECORD = 3  # after which a CUDA graph has been recorded and run
 class Settings:
     """How the next frames are dreamt; may change between any two of them."""
 
-    model: Role = "student"
-    steps: int = 1  # of DDIM; the student knows one
-    guidance: float = 1.0  # on past frames; 1 is none
-    context_noise: float = 0.0
-    temperature: float = 1.0  # of the noise that a frame starts from
+    model: Role
+    sampling: Sampling
 
     def require_fit(self, denoiser: Denoiser) -> None:
         """Raise InputError unless the denoiser can be sampled so."""
-        if self.model == "student" and self.steps != 1:
-            raise InputError(f"steps: {self.steps}: the student takes 1")
+        if self.model == "student" and self.sampling.steps != 1:
+            raise InputError(f"steps: {self.sampling.steps}: the student takes 1")
         try:
             require_sampleable(self.sampling, denoiser.noise_schedule, denoiser.augmentation)
-        except ValidationError as error:
-            wrong = error.errors()[0]
-            raise InputError(f"{wrong['loc'][0]}: {wrong['input']}: {wrong['msg']}") from None
         except ValueError as error:
             raise InputError(str(error)) from None
-
-    @property
-    def sampling(self) -> Sampling:
-        """The same, for a sampler."""
-        return Sampling(
-            steps=self.steps,
-            guidance=self.guidance,
-            context_noise=self.context_noise,
-            temperature=self.temperature,
-        )
 
 
 def defaults(weights: Weights) -> dict[Role, Settings]:
     """How each model is played unless told otherwise: as its own folder says."""
-    student = replace(weights.student.sampling, steps=1)
     return {
-        "student": Settings("student", **asdict(student)),
-        "teacher": Settings("teacher", **asdict(weights.teacher.sampling)),
+        "student": Settings("student", replace(weights.student.sampling, steps=1)),
+        "teacher": Settings("teacher", weights.teacher.sampling),
     }
 
 
@@ -176,11 +158,14 @@ class Dream:
         with self.turns:
             begin = perf_counter()
             latent = self._sampler.step(self.past, chosen, self.random)
-            self._wait(latent)
+            if self.measured:
+                device.sync()
+                latent.cpu()
             denoised = perf_counter()
             shown = self.picture(latent)
             device.sync()
-            self._wait(shown[0, 0])
+            if self.measured:
+                shown[0, 0].cpu()
             decoded = perf_counter()
             self.frame = shown.cpu().numpy().copy()
             end = perf_counter()
@@ -208,14 +193,8 @@ class Dream:
             self.frame = self.picture(latent).cpu().numpy().copy()
         return self.frame
 
-    @torch.no_grad()
-    def memory(self) -> UInt8[np.ndarray, "l h w 3"]:
-        """The frames that the model sees, oldest first."""
-        latents = self.past.context[0].split(1)
-        return np.stack([self.picture(latent).cpu().numpy() for latent in latents])
-
     def close(self) -> None:
-        """Nothing is held that Python does not give back itself."""
+        """Does nothing: part of the Engine interface."""
 
     def _encode(self, frames: UInt8[np.ndarray, "m h w 3"]) -> Float[Tensor, "m c lh lw"]:
         pictures = to_float(torch.from_numpy(np.ascontiguousarray(frames)).to(self.backend.where))
@@ -228,8 +207,3 @@ class Dream:
             raise ValueError(
                 f"frames: {frames.dtype} {frames.shape}: must be uint8 [m >= 1, *{size}]"
             )
-
-    def _wait(self, value: Tensor) -> None:
-        if self.measured:
-            device.sync()
-            value.cpu()

@@ -1,7 +1,6 @@
 """The model, and beside it the real game: one start, the same actions."""
 
 import logging
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -26,7 +25,6 @@ class Match:
         self.real: Engine | None = None
         self.lost: str | None = None
         self.restarts = 0
-        self.seconds = 0.0  # of the dream's last step
 
     def start(self, history: History, beside: bool) -> list[Frame]:
         """Where play begins: the real frame if wanted, then the dream's."""
@@ -41,9 +39,7 @@ class Match:
 
     def step(self, action: int) -> list[Frame]:
         """One frame on: the real one if there is one, then the dream's."""
-        began = time.perf_counter()
         frame = self.dream.step(action)
-        self.seconds = time.perf_counter() - began
         if self.real is None:
             return [frame]
         if self.real.over is None:
@@ -72,11 +68,11 @@ class Match:
     def _bring_back(self) -> list[Frame]:
         self._drop_real()
         self.restarts += 1
-        told = self.history
-        actions = np.append(told.actions, self.taken).astype(np.int64)
+        begun = self.history
+        actions = np.append(begun.actions, self.taken).astype(np.int64)
         try:
             self.real = self.new_real()
-            return [self.real.start(History(told.seed, actions, told.frames))]
+            return [self.real.start(History(begun.seed, actions, begun.frames))]
         except Exception as error:
             self._drop_real()
             self.lost = f"the real game cannot be started: {error}"

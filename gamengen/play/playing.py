@@ -1,19 +1,26 @@
 """Playing: the model, the real game beside it, edited pictures, the last minute saved."""
 
+import logging
+import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from gamengen.game.engine import Frame
+from gamengen.model.diffusion import Sampling
 from gamengen.play import protocol
 from gamengen.play.clip import Moment, Recorder, encode
+from gamengen.play.dream import Settings
 from gamengen.play.keys import action_of
 from gamengen.play.match import Match
 from gamengen.play.pace import Pace
 from gamengen.play.picture import to_jpeg
 from gamengen.play.protocol import BadMessage, Command, Shown, Tell
 from gamengen.play.source import Source
+
+log = logging.getLogger(__name__)
 
 
 class Playing:
@@ -36,7 +43,7 @@ class Playing:
         self.saving: threading.Thread | None = None
 
     def handle(self, command: Command) -> Shown | None:
-        """Raises BadMessage for what cannot be done."""
+        """Raises BadMessage or InputError for what cannot be done."""
         match command:
             case np.ndarray():
                 self.paused = True
@@ -45,6 +52,11 @@ class Playing:
                 return self.begin(command.start, command.beside)
             case protocol.Pause():
                 self.paused = command.paused
+            case protocol.SetPace():
+                self.pace.unlimited = command.unlimited
+            case protocol.SetSampling():
+                sampling = Sampling(**command.model_dump(exclude={"type", "model"}))
+                self.match.dream.settings = Settings(command.model, sampling)
             case protocol.Save():
                 self._save(command.format)
             case _:
@@ -85,12 +97,19 @@ class Playing:
     def _save(self, kind: str) -> None:
         if self.saving is not None and self.saving.is_alive():
             raise BadMessage("save: the last one is still being made")
+        if not self.recorder.moments:
+            raise BadMessage("save: nothing has been played yet")
         moments = list(self.recorder.moments)
         self.saving = threading.Thread(target=self._encode, args=(moments, kind), daemon=True)
         self.saving.start()
 
     def _encode(self, moments: list[Moment], kind: str) -> None:
-        try:
-            self.send(kind, encode(moments, self.source.facts.fps, kind, self.wanted))
-        except ValueError as error:
-            self.tell({"type": "error", "message": f"save: {error}"})
+        """One film at a time, of all sessions, at the lowest priority: players come first."""
+        with self.source.filming:
+            if sys.platform == "linux":  # elsewhere a priority is the whole process's
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+            try:
+                self.send(kind, encode(moments, self.source.facts.fps, kind, self.wanted))
+            except Exception as error:  # of any kind: the page waits for an answer
+                log.exception("a film could not be made")
+                self.tell({"type": "error", "message": f"save: {error}"})

@@ -50,14 +50,14 @@ class Pause(Message):
     paused: bool
 
 
-class Pace(Message):
+class SetPace(Message):
     """As fast as it can, or no faster than the game."""
 
     type: Literal["pace"]
     unlimited: bool
 
 
-class Settings(Message):
+class SetSampling(Message):
     """How the model makes its next frames."""
 
     type: Literal["settings"]
@@ -105,7 +105,7 @@ class Leave(Message):
 
 
 AnyMessage = Annotated[
-    Keys | Begin | Pause | Pace | Settings | Seen | Save | Trial | Answer | Leave,
+    Keys | Begin | Pause | SetPace | SetSampling | Seen | Save | Trial | Answer | Leave,
     Field(discriminator="type"),
 ]
 Command = AnyMessage | Frame  # a frame is an edited picture

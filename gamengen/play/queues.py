@@ -7,7 +7,7 @@ import asyncio
 import threading
 from collections import deque
 
-from gamengen.play.protocol import BadMessage, Command, Keys, Settings
+from gamengen.play.protocol import BadMessage, Command, Keys, SetSampling
 
 MAX_WAITING = 16
 MAX_NOTICES = 32
@@ -35,8 +35,8 @@ class Inbox:
                 self.held = list(dict.fromkeys(command.held))
                 self.tapped = list(dict.fromkeys(self.tapped + self.held))[-64:]
             else:
-                if isinstance(command, Settings):  # only the newest counts
-                    older = [c for c in self.commands if not isinstance(c, Settings)]
+                if isinstance(command, SetSampling):  # only the newest counts
+                    older = [c for c in self.commands if not isinstance(c, SetSampling)]
                     self.commands = deque(older)
                 if len(self.commands) >= MAX_WAITING:
                     raise BadMessage(f"too fast: {MAX_WAITING} messages are waiting already")
@@ -72,7 +72,7 @@ class Inbox:
             self.changed.wait_for(lambda: self.closed, seconds)
 
 
-class Mailbox:
+class Outbox:
     """From a session's thread to the event loop.
 
     A frame replaces the one before it if that has not been sent. No frame is sent while two are

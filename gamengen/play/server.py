@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,21 +19,22 @@ from gamengen.play.keys import key_map
 from gamengen.play.origin import host_allowed, same_origin
 from gamengen.play.picture import from_png, to_jpeg
 from gamengen.play.protocol import BadMessage
-from gamengen.play.queues import Mailbox
+from gamengen.play.queues import Outbox
 from gamengen.play.session import Session
 from gamengen.play.source import Source
 
 PAGE = Path(__file__).parent / "page"
 SECONDS_TO_END = 2.0  # for each session, when the server goes
 IDLE = 600.0  # seconds without a word of the player, after which the seat is given back
-MOST, BURST = 500, 1.0  # messages a second, and for how many seconds more may come at once
+MESSAGES_PER_SECOND = 500
+BURST_SECONDS = 1.0  # for how many seconds messages may come at once
 TRY_AGAIN_LATER, NOT_ALLOWED = 1013, 1008  # WebSocket close codes
 
 
 def create_app(
-    source: Source, answers: Answers, most: int = 4, names: Collection[str] = ()
+    source: Source, answers: Answers, max_sessions: int = 4, names: Collection[str] = ()
 ) -> FastAPI:
-    """At most so many sessions at once; ``names`` are host names this server goes by."""
+    """``names`` are host names this server goes by."""
     sessions = set[Session]()
 
     @asynccontextmanager
@@ -76,32 +78,32 @@ def create_app(
             await socket.close(NOT_ALLOWED)
             return
         await socket.accept()
-        if len(sessions) >= most:
-            full = f"all {most} seats are taken: try again when somebody has left"
+        if len(sessions) >= max_sessions:
+            full = f"all {max_sessions} seats are taken: try again when somebody has left"
             await socket.send_text(json.dumps({"type": "full", "message": full}))
             await socket.close(TRY_AGAIN_LATER)
             return
-        await attend(socket, source, answers, sessions)
+        await run_session(socket, source, answers, sessions)
 
     return app
 
 
-async def attend(
+async def run_session(
     socket: WebSocket, source: Source, answers: Answers, sessions: set[Session]
 ) -> None:
     """One session from hello to goodbye; its seat is free once its engines are."""
     loop = asyncio.get_running_loop()
-    mailbox = Mailbox(loop)
+    outbox = Outbox(loop)
 
     def ended() -> None:
         with suppress(RuntimeError):  # the loop itself has ended
             loop.call_soon_threadsafe(sessions.discard, session)
 
-    session = Session(source, answers, mailbox, ended)
+    session = Session(source, answers, outbox, ended)
     sessions.add(session)
-    mailbox.tell(json.dumps(hello(source)))
+    outbox.tell(json.dumps(hello(source)))
     session.start()
-    sender = asyncio.create_task(send(socket, mailbox))
+    sender = asyncio.create_task(send(socket, outbox))
     idle = False
     try:
         await receive(socket, session)
@@ -117,9 +119,9 @@ async def attend(
         await socket.close()
 
 
-async def send(socket: WebSocket, mailbox: Mailbox) -> None:
+async def send(socket: WebSocket, outbox: Outbox) -> None:
     """Whatever there is to send, as fast as this one reader takes it."""
-    while (message := await mailbox.next()) is not None:
+    while (message := await outbox.next()) is not None:
         if isinstance(message, str):
             await socket.send_text(message)
         else:
@@ -133,33 +135,33 @@ async def receive(socket: WebSocket, session: Session) -> None:
     """
     source, clock = session.source, asyncio.get_running_loop().time
     size = source.facts.height, source.facts.width
-    heard = due = clock()
+    last_input = due = clock()
     while True:
-        async with asyncio.timeout_at(heard + IDLE):
+        async with asyncio.timeout_at(last_input + IDLE):
             message = await socket.receive()
         if message["type"] == "websocket.disconnect":
             return
-        due = max(due, clock() - BURST) + 1 / MOST
+        due = max(due, clock() - BURST_SECONDS) + 1 / MESSAGES_PER_SECOND
         await asyncio.sleep(max(0.0, due - clock()))  # meanwhile the sender's own buffer fills
         try:
             if (text := message.get("text")) is not None:
                 parsed = protocol.parse(text)
                 # A page that is left alone still says what it has seen.
-                heard = heard if isinstance(parsed, protocol.Seen) else clock()
+                last_input = last_input if isinstance(parsed, protocol.Seen) else clock()
                 handle(session, parsed)
             else:
-                heard = clock()
+                last_input = clock()
                 decode = partial(from_png, message["bytes"], *size)
                 session.inbox.put(await asyncio.to_thread(decode))
         except BadMessage as error:
-            session.mailbox.tell(json.dumps({"type": "error", "message": str(error)}))
+            session.outbox.tell(json.dumps({"type": "error", "message": str(error)}))
             await asyncio.sleep(0.01)  # a flood of them is no burden to others
 
 
 def handle(session: Session, message: protocol.AnyMessage) -> None:
     """Pass a message on to where it belongs. Raises BadMessage."""
     if isinstance(message, protocol.Seen):
-        session.mailbox.seen(message.number)
+        session.outbox.seen(message.number)
         return
     if isinstance(message, protocol.Keys):
         unknown = set(message.held) - set(session.source.facts.buttons)
@@ -189,15 +191,7 @@ def hello(source: Source) -> dict[str, Any]:
             for name in source.defaults
         },
         "model": source.first,
-        "defaults": {
-            name: {
-                "steps": settings.steps,
-                "guidance": settings.guidance,
-                "context_noise": settings.context_noise,
-                "temperature": settings.temperature,
-            }
-            for name, settings in source.defaults.items()
-        },
+        "defaults": {name: asdict(s.sampling) for name, s in source.defaults.items()},
         "blind": {"clips": trials.CLIP_SECONDS, "active": trials.PLAY_SECONDS},
     }
 

@@ -10,12 +10,11 @@ from typing import Any, Protocol
 
 from gamengen.play import protocol
 from gamengen.play.blind import Answers
-from gamengen.play.dream import Settings
 from gamengen.play.match import Match
 from gamengen.play.pace import Pace
 from gamengen.play.playing import Playing
 from gamengen.play.protocol import BadMessage, Command, Shown, pack
-from gamengen.play.queues import Inbox, Mailbox
+from gamengen.play.queues import Inbox, Outbox
 from gamengen.play.source import Source
 from gamengen.play.trials import Trials
 from gamengen.runtime.errors import InputError
@@ -29,19 +28,22 @@ class Mode(Protocol):
     paused: bool  # no frames are made while it is
 
     def handle(self, command: Command) -> Shown | None:
-        """Do what was asked; what to show at once, if anything. Raises BadMessage."""
+        """Do what was asked; what to show at once, if anything.
+
+        Raises BadMessage or InputError for what cannot be done.
+        """
 
     def frame(self, held: Sequence[str]) -> Shown:
         """One frame on, with these buttons held."""
 
 
 class Session:
-    """Handles its inbox, fills its mailbox; ``ended`` is called when its engines are given back."""
+    """Handles its inbox, fills its outbox; ``ended`` is called when its engines are given back."""
 
     def __init__(
-        self, source: Source, answers: Answers, mailbox: Mailbox, ended: Callable[[], None]
+        self, source: Source, answers: Answers, outbox: Outbox, ended: Callable[[], None]
     ) -> None:
-        self.source, self.answers, self.mailbox, self.ended = source, answers, mailbox, ended
+        self.source, self.answers, self.outbox, self.ended = source, answers, outbox, ended
         self.inbox, self.pace = Inbox(), Pace(source.fps)
         self.number = 0
         self.thread = threading.Thread(target=self._run, name="session", daemon=True)
@@ -53,7 +55,7 @@ class Session:
     def close(self) -> None:
         """The page is gone: the engines are given back after the frame that is being made."""
         self.inbox.close()
-        self.mailbox.close()
+        self.outbox.close()
 
     def _run(self) -> None:
         try:
@@ -62,7 +64,8 @@ class Session:
                     self.source, self.match, self.pace, self._tell, self._send, self._wanted
                 )
                 self.mode: Mode = self.playing
-                self.match.dream.warm_up()
+                if self.match.dream.backend.per_thread:
+                    self.match.dream.warm_up()
                 self._show(self.playing.begin(0, beside=False))
                 while self._wanted():
                     self._turn()
@@ -94,36 +97,15 @@ class Session:
             self._tell({"type": "time_up"})
 
     def _handle(self, command: Command) -> None:
-        match command:
-            case protocol.Settings():
-                self._require_playing("settings")
-                self._set(command)
-            case protocol.Pace():
-                self._require_playing("pace")
-                self.pace.unlimited = command.unlimited
-            case protocol.Leave():
-                self._leave()
-            case _:
-                if isinstance(command, protocol.Trial) and self.mode is self.playing:
-                    self.pace.unlimited = False
-                    self.mode = Trials(
-                        self.source, self.match, self.answers, self._tell, self._wanted
-                    )
-                shown = self.mode.handle(command)
-                if shown is not None:
-                    self._show(shown)
-
-    def _set(self, asked: protocol.Settings) -> None:
-        try:
-            self.match.dream.settings = Settings(
-                asked.model, asked.steps, asked.guidance, asked.context_noise, asked.temperature
-            )
-        except InputError as error:
-            raise BadMessage(str(error)) from None
-
-    def _require_playing(self, what: str) -> None:
-        if self.mode is not self.playing:
-            raise BadMessage(f"{what}: not during a blind test")
+        if isinstance(command, protocol.Leave):
+            self._leave()
+            return
+        if isinstance(command, protocol.Trial) and self.mode is self.playing:
+            self.pace.unlimited = False
+            self.mode = Trials(self.source, self.match, self.answers, self._tell, self._wanted)
+        shown = self.mode.handle(command)
+        if shown is not None:
+            self._show(shown)
 
     def _leave(self) -> None:
         if isinstance(self.mode, Trials):
@@ -139,12 +121,12 @@ class Session:
         header = {"type": "frame", "number": self.number, "paused": self.mode.paused}
         message = pack({**header, **shown.header}, shown.pictures, shown.padded)
         if shown.header.get("type", "frame") == "frame":
-            self.mailbox.show(self.number, message)
+            self.outbox.show(self.number, message)
         else:
-            self.mailbox.tell(message)
+            self.outbox.tell(message)
 
     def _tell(self, notice: dict[str, Any]) -> None:
-        self.mailbox.tell(json.dumps(notice))
+        self.outbox.tell(json.dumps(notice))
 
     def _send(self, kind: str, data: bytes) -> None:
-        self.mailbox.tell(pack({"type": "file", "kind": kind}, [data]))
+        self.outbox.tell(pack({"type": "file", "kind": kind}, [data]))

@@ -1,7 +1,8 @@
 """What is played: the artifacts of the pipeline, loaded once and shared by all sessions."""
 
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gamengen.backends.backend import Backend
@@ -31,6 +32,7 @@ class Source:
     new_real: Callable[[], Engine]
     defaults: Mapping[Role, Settings]
     first: Role  # which of them a page begins with
+    filming: threading.Lock = field(default_factory=threading.Lock)  # one film is made at a time
 
     @property
     def fps(self) -> float:
@@ -55,7 +57,8 @@ def load(
     data = data.resolve()  # starting ViZDoom changes the folder for a moment
     weights, episodes = load_weights(data), load_episodes(data)
     turns = Turns()
-    # What a back end builds is shared by all sessions: built now, no page waits for it.
+    # All sessions share what a back end builds: built now, no page waits for it. What it records
+    # for each thread a session records when it begins.
     Dream(weights, backend).warm_up()
     return Source(
         facts=episodes.game,

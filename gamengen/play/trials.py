@@ -23,8 +23,11 @@ CLIP_SECONDS = (1.6, 3.2)  # the paper's
 PLAY_SECONDS = (10.0, 20.0, 60.0)
 
 
+OPTIONS = {"clips": ("left", "right"), "active": ("real", "neural")}  # to choose from, by kind
+
+
 @dataclass
-class Open:
+class PendingTrial:
     """A trial that waits for its answer."""
 
     question: protocol.Trial
@@ -34,11 +37,6 @@ class Open:
     length: int  # frames
     made: int = 0
     cut_short: bool = False
-
-    @property
-    def options(self) -> tuple[str, str]:
-        """What it can have been: by side, or by kind. The model's comes second."""
-        return ("left", "right") if self.question.kind == "clips" else ("real", "neural")
 
 
 class Trials:
@@ -51,21 +49,20 @@ class Trials:
         answers: Answers,
         tell: Tell,
         wanted: Callable[[], bool],
-        chance: random.Random | None = None,
     ) -> None:
-        """Making clips stops when nothing is ``wanted``; ``chance`` draws moments and sides."""
+        """Making clips stops when nothing is ``wanted``."""
         self.source, self.match, self.answers = source, match, answers
         self.tell, self.wanted = tell, wanted
-        self.chance = chance or random.SystemRandom()
+        self.random = random.SystemRandom()
         self.paused = True
-        self.open: Open | None = None
+        self.open: PendingTrial | None = None
         self.answered: list[Record] = []
 
     def handle(self, command: Command) -> Shown | None:
         """Raises BadMessage for what cannot be done."""
         match command:
             case protocol.Trial():
-                return self._pose(command)
+                return self._start_trial(command)
             case protocol.Answer():
                 self._answer(command)
             case protocol.Pause():
@@ -92,15 +89,15 @@ class Trials:
         """What was answered since the test began."""
         return [verdict.model_dump() for verdict in verdicts(self.answered)]
 
-    def _pose(self, question: protocol.Trial) -> Shown | None:
+    def _start_trial(self, question: protocol.Trial) -> Shown | None:
         offered = CLIP_SECONDS if question.kind == "clips" else PLAY_SECONDS
         if question.seconds not in offered:
             raise BadMessage(f"seconds: {question.seconds:g}: one of {offered}")
         self.paused = True
         length = round(question.seconds * self.source.fps)
         entry, frame = self._moment(length if question.kind == "clips" else 1)
-        options = ("left", "right") if question.kind == "clips" else ("real", "neural")
-        self.open = Open(question, entry, frame, self.chance.choice(options), length)
+        truth = self.random.choice(OPTIONS[question.kind])
+        self.open = PendingTrial(question, entry, frame, truth, length)
         history = self.source.history(entry, frame)
         if question.kind == "clips":
             self.match.start(history, beside=False)
@@ -121,14 +118,14 @@ class Trials:
         ]
         if not room:
             raise BadMessage(f"no test episode has {length} frames after {least} of context")
-        at = self.chance.randrange(sum(places for _, places in room))
+        at = self.random.randrange(sum(places for _, places in room))
         for entry, places in room:
             if at < places:
                 return entry, least + at
             at -= places
         raise AssertionError("a place outside of all episodes")
 
-    def _clips(self, trial: Open) -> Shown | None:
+    def _clips(self, trial: PendingTrial) -> Shown | None:
         """The recorded frames and the model's own, given the recorded actions, side by side."""
         first, last = trial.frame + 1, trial.frame + 1 + trial.length
         actions = self.source.episodes.actions(trial.entry)[trial.frame : last - 1]
@@ -153,7 +150,7 @@ class Trials:
 
     def _answer(self, answer: protocol.Answer) -> None:
         trial = self.open
-        if trial is None or answer.choice not in trial.options:
+        if trial is None or answer.choice not in OPTIONS[trial.question.kind]:
             raise BadMessage(f"choice: {answer.choice}: no such question is open")
         playing = trial.question.kind == "active" and trial.made < trial.length
         self.paused, self.open = True, None
@@ -178,7 +175,8 @@ class Trials:
 
 def in_words(settings: Settings) -> str:
     """``teacher, 4 steps, guidance 1.5``."""
-    text = f"{settings.model}, {settings.steps} step" + ("" if settings.steps == 1 else "s")
-    text += f", guidance {settings.guidance:g}" if settings.guidance != 1 else ""
-    text += f", noise {settings.context_noise:g}" if settings.context_noise else ""
-    return text + (f", temperature {settings.temperature:g}" if settings.temperature != 1 else "")
+    how = settings.sampling
+    text = f"{settings.model}, {how.steps} step" + ("" if how.steps == 1 else "s")
+    text += f", guidance {how.guidance:g}" if how.guidance != 1 else ""
+    text += f", noise {how.context_noise:g}" if how.context_noise else ""
+    return text + (f", temperature {how.temperature:g}" if how.temperature != 1 else "")

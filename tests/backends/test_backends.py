@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ from gamengen.backends.eager import Eager
 from gamengen.backends.openvino import OpenVino
 from gamengen.bench.fidelity import compare, read, starts, write
 from gamengen.data.episodes import Episodes
+from gamengen.model.diffusion import Sampling
 from gamengen.play.dream import Dream, Settings
 from gamengen.runtime.errors import InputError
+from tests.artifacts import make_episodes, make_latents
 from tests.conftest import on_xla
-from tests.dreams import Made
+from tests.dreams import HEIGHT, WIDTH, Made
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -87,14 +90,29 @@ def test_int8_is_close_is_kept_and_its_loss_is_measured(
 
     dream, reference = (Dream(playable.weights, b) for b in (backend, Eager(CPU)))
     chosen = starts(Episodes(playable.data / "episodes"), 3, count=3, frames=4)
-    loss = compare(dream, reference, chosen, Settings("teacher", 2))
+    loss = compare(dream, reference, chosen, Settings("teacher", Sampling(2)))
     assert (loss.rollouts, loss.frames) == (3, 4)
-    kept = openvino_int8.loss_file(playable.weights, tmp_path)
+    kept = openvino_int8.loss_file(playable.weights, latents, tmp_path)
     assert read(kept) == []
     write(kept, [loss])
     assert read(kept) == [loss]
     assert 10 < loss.against_fp32.psnr < 58
     assert 0 < loss.against_fp32.lpips < 1
+
+
+def test_int8_is_calibrated_again_for_another_sampling_or_other_latents(
+    playable: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, latents = playable.weights.teacher, playable.data / "latents"
+    names = [openvino_int8.identity(net, latents)]
+    monkeypatch.setattr(net, "sampling", replace(net.sampling, temperature=0.5))
+    names.append(openvino_int8.identity(net, latents))
+    episodes = make_episodes(tmp_path / "episodes", 7, HEIGHT, WIDTH)
+    others = make_latents(tmp_path / "latents", episodes, playable.data / "decoder")
+    names.append(openvino_int8.identity(net, others))
+    assert len(set(names)) == 3
+    with pytest.raises(InputError, match="dvc repro encode"):
+        openvino_int8.identity(net, tmp_path)
 
 
 def test_nothing_reports_home() -> None:
@@ -140,7 +158,7 @@ def test_xla_compiles_no_more_once_play_has_begun(playable: Made, tmp_path: Path
     assert told["fallbacks"] == []
     for compiles in told["compiles"].values():
         assert compiles[2:] == [compiles[2]] * len(compiles[2:]), told["compiles"]
-    dream = Dream(playable.weights, Eager(CPU), Settings("teacher", 2))
+    dream = Dream(playable.weights, Eager(CPU), Settings("teacher", Sampling(2)))
     dream.start(playable.history)
     frame = dream.step(1).astype(int)
     assert np.abs(frame - np.array(told["frame"])).max() <= 2

@@ -11,7 +11,7 @@ from gamengen.bench import run as bench
 from gamengen.bench.speed import play
 from gamengen.data.episodes import Episodes
 from gamengen.model.weights import load_weights
-from gamengen.play.dream import Dream, defaults
+from gamengen.play.dream import Dream, Settings, defaults
 from tests.dreams import Made
 
 SMALL_UNET = {
@@ -43,7 +43,9 @@ def test_the_table_says_what_was_measured(
     written = json.loads(out.read_text())
     assert torch.__version__.startswith(written["machine"]["versions"]["torch"])
     rows = written["rows"]
-    assert [(row["backend"], row["settings"]["steps"]) for row in rows if row["speed"]] == [
+    assert [
+        (row["backend"], row["settings"]["sampling"]["steps"]) for row in rows if row["speed"]
+    ] == [
         ("eager", 1),
         ("eager", 2),
         ("openvino", 1),
@@ -51,7 +53,9 @@ def test_the_table_says_what_was_measured(
     ]
     usual = defaults(load_weights(playable_data))
     assert rows[0]["settings"] == asdict(usual["student"])
-    assert rows[1]["settings"] == asdict(replace(usual["teacher"], steps=2))
+    assert rows[1]["settings"] == asdict(
+        Settings("teacher", replace(usual["teacher"].sampling, steps=2))
+    )
     for row in rows:
         if speed := row["speed"]:
             tics = Episodes(playable_data / "episodes").game.tics_per_frame

@@ -8,12 +8,18 @@ import torch
 
 from gamengen.data.episodes import Episodes
 from gamengen.evaluation import actions_read
-from gamengen.evaluation.inverse_dynamics import GRID, Told, learn, recordings, seen
+from gamengen.evaluation.inverse_dynamics import (
+    GRID,
+    InverseDynamicsParams,
+    learn,
+    recordings,
+    seen,
+)
 from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
 from tests.artifacts import make_episodes
 
-TOLD = Told(sees=3, frames=200, steps=40, batch_size=12, learning_rate=2e-3)
+TOLD = InverseDynamicsParams(sees=3, frames=200, steps=40, batch_size=12, learning_rate=2e-3)
 
 
 @pytest.fixture(scope="module")

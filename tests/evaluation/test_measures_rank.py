@@ -15,8 +15,8 @@ from gamengen.data.episodes import Episodes
 from gamengen.data.latents import Latents
 from gamengen.evaluation import actions_read, autoregressive, enemies, fvd, summary
 from gamengen.evaluation.heldout import Heldout
-from gamengen.evaluation.inverse_dynamics import Told, learn
-from gamengen.evaluation.picture import PictureDistance
+from gamengen.evaluation.inverse_dynamics import InverseDynamicsParams, learn
+from gamengen.evaluation.metrics import PictureDistance
 from gamengen.evaluation.player import teachers
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import load_denoiser
@@ -122,7 +122,7 @@ def test_actions(told: dict[str, Any]) -> None:
 def test_actions_read(paths: list[Path], tmp_path: Path) -> None:
     episodes, latents, decoder, denoiser, _ = paths
     held = Heldout(Episodes(episodes), Latents(latents), Autoencoder.load(decoder), 3, CPU, "test")
-    few = Told(sees=2, frames=330, steps=60, batch_size=16, learning_rate=3e-3)
+    few = InverseDynamicsParams(sees=2, frames=330, steps=60, batch_size=16, learning_rate=3e-3)
     net = learn(held.episodes, few, 0, tmp_path, device.start())
     models = teachers(load_denoiser(denoiser), [1], load_denoiser(denoiser))
     places = [(entry, frame) for entry in held.entries for frame in (3, 12, 21, 30)]

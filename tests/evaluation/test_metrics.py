@@ -18,8 +18,8 @@ from gamengen.data.latents import Latents
 from gamengen.evaluation import action_following, autoregressive, shards, summary, teacher_forced
 from gamengen.evaluation.enemies import Sightings
 from gamengen.evaluation.heldout import Heldout, batches, sample_starts, sample_targets
+from gamengen.evaluation.metrics import PictureDistance, decibels, squared_error
 from gamengen.evaluation.moving import moves, require_watched
-from gamengen.evaluation.picture import PictureDistance, decibels, squared_error
 from gamengen.evaluation.player import Model, Progress, as_played, student, teachers
 from gamengen.evaluation.scores import score
 from gamengen.evaluation.statistics import estimate, student_975
@@ -281,7 +281,17 @@ def test_processes_share_the_batches_and_merge_them_in_order(tmp_path: Path) -> 
             tables = shards.run([job], tmp_path, Rank(rank, 3))  # type: ignore[arg-type]
     assert done == [[0, 3, 6], [1, 4], [2, 5]]
     assert tables["frames"]["frame"].tolist() == list(range(1, 14))
-    assert shards.under("video", tables["frames"])["real"].tolist() == [1]
+    assert shards.with_prefix("video", tables["frames"])["real"].tolist() == [1]
+
+
+def test_jobs_of_one_batch_are_shared_too(tmp_path: Path) -> None:
+    done: list[list[int]] = [[], []]
+    for rank in range(2):
+        some = numbered(done[rank], entries(20), batches_of=13)
+        jobs = [dataclasses.replace(some, name=name) for name in ("first", "second")]
+        with contextlib.suppress(InterruptedError):
+            shards.run(jobs, tmp_path, Rank(rank, 2))  # type: ignore[arg-type]
+    assert done == [[0], [0]]
 
 
 def test_an_interrupted_measurement_goes_on(tmp_path: Path) -> None:
@@ -320,7 +330,7 @@ def test_batching_changes_no_baseline(held: Heldout) -> None:
             )
             for some in batches(places, size)
         ]
-        found.append(shards.join(tables)["copy_last/mse"])
+        found.append(shards.concat_tables(tables)["copy_last/mse"])
     assert np.allclose(*found)
 
 

@@ -5,7 +5,7 @@ from contextlib import closing
 import pytest
 
 from gamengen.evaluation import room
-from gamengen.evaluation.room import NO_TURNS, Asked, keys
+from gamengen.evaluation.room import NO_TURNS, RoomParams, keys
 from gamengen.game.doom import Game
 from gamengen.game.scenario import game_facts
 from tests.artifacts import game_facts as striped_facts
@@ -35,6 +35,6 @@ def test_what_cannot_turn_is_not_measured() -> None:
     names = ["NOTHING", "TURN_LEFT", "MOVE_RIGHT", "ATTACK"]
     other = facts.model_copy(update={"action_names": names})
     assert keys(other, 2) is None
-    assert room.summary(None, [], other, Asked(starts=1, away=2)) == {"reason": NO_TURNS}
-    none = room.summary(None, [], facts, Asked(starts=0, away=2))
+    assert room.summary(None, [], other, RoomParams(starts=1, away=2)) == {"reason": NO_TURNS}
+    none = room.summary(None, [], facts, RoomParams(starts=0, away=2))
     assert none == {"reason": "not measured: evaluate.room.starts is 0"}

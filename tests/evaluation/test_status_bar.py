@@ -8,7 +8,7 @@ import torch
 
 from gamengen.data.episodes import Episodes
 from gamengen.evaluation import status_bar
-from gamengen.evaluation.status_bar import BLANK, RIGHT, Asked, StatusBar, learn, spelled
+from gamengen.evaluation.status_bar import BLANK, RIGHT, StatusBar, StatusBarParams, learn, spelled
 from tests.doom import record
 
 CPU = torch.device("cpu")
@@ -22,7 +22,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Episodes:
 
 @pytest.fixture(scope="module")
 def bar(recorded: Episodes) -> StatusBar:
-    learned = learn(recorded, Asked(frames=200), 0, CPU)
+    learned = learn(recorded, StatusBarParams(frames=200), 0, CPU)
     assert learned is not None
     return learned
 
@@ -76,5 +76,5 @@ def test_shares_are_of_frames_whose_number_changed() -> None:
 
 
 def test_it_is_not_measured_where_it_was_not_asked_for(recorded: Episodes) -> None:
-    assert learn(recorded, Asked(frames=0), 0, CPU) is None
+    assert learn(recorded, StatusBarParams(frames=0), 0, CPU) is None
     assert "status_bar.frames is 0" in status_bar.summary({}, [])["reason"]

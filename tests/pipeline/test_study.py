@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from flows import experiments as runner
 from flows import study as flow
-from flows.experiments import Result
+from flows.experiments import Result, Run
 from flows.studies import Study, read_study, require_measured
 from flows.study_page import cell, sentence
 from gamengen.runtime.errors import InputError
@@ -115,6 +116,34 @@ def test_what_cannot_be_run_or_read_is_refused_before_anything_runs(
     for change, told in REFUSED:
         with pytest.raises(InputError, match=told):
             ask(plain | change)
+
+
+def test_two_runs_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    rows = [
+        {"name": name, "overrides": [f"evaluate.seed={seed}"]}
+        for seed, name in enumerate(["-1 level", "1 level"])
+    ]
+    study = Study.model_validate(TOLD | {"rows": rows, "compare": ["-1 level", "1 level"]})
+    with pytest.raises(InputError, match=r"mine: 1 level: .*mine-1-level.*rename"):
+        study.runs("mine")
+
+
+def test_a_column_of_any_group_needs_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    columns = [{"name": "a", "read": "enemies.after_4.steps_7"}]
+    rows = [{"name": "some"}, {"name": "others"}]
+    study = Study.model_validate(TOLD | {"columns": columns, "rows": rows})
+    with pytest.raises(InputError, match=r"autoregressive.teacher_steps: \[1, 3\]: 7 is not mea"):
+        require_measured("mine", study, study.runs("mine"), [])
+
+
+def test_an_experiment_takes_no_name_of_another_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(runner, "failure", lambda run, name: asked.append(name) or "x")
+    monkeypatch.setattr(runner, "experiments", list)
+    runner.run_all([Run(name, [], {}) for name in ("a", "a-2")], {"a"})
+    assert asked == ["a-2", "a-2-2"]
 
 
 def test_unknown_studies_and_code_are_named(project: Path, ask: Ask) -> None:

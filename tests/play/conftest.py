@@ -31,7 +31,7 @@ def answers(tmp_path: Path) -> Answers:
 
 @pytest.fixture
 def app(source: Source, answers: Answers) -> FastAPI:
-    return create_app(source, answers, most=2)
+    return create_app(source, answers, max_sessions=2)
 
 
 @pytest.fixture

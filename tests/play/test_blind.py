@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gamengen.model.diffusion import Sampling
 from gamengen.play import blind, trials
 from gamengen.play.blind import Answers, Record, in_words, verdicts, wilson
 from gamengen.play.dream import Settings
@@ -14,9 +15,9 @@ from gamengen.runtime.errors import InputError
 
 
 def test_settings_in_words() -> None:
-    told = Settings("teacher", 4, guidance=1.5, context_noise=0.1, temperature=0.7)
+    told = Settings("teacher", Sampling(4, guidance=1.5, context_noise=0.1, temperature=0.7))
     assert trials.in_words(told) == "teacher, 4 steps, guidance 1.5, noise 0.1, temperature 0.7"
-    assert trials.in_words(Settings()) == "student, 1 step"
+    assert trials.in_words(Settings("student", Sampling(1))) == "student, 1 step"
 
 
 def record(**changes: Any) -> Record:

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from gamengen.play.pace import Pace
-from gamengen.play.protocol import BLOCK, BadMessage, Keys, Leave, Settings, pack, unpack
-from gamengen.play.queues import IN_FLIGHT, MAX_WAITING, Inbox, Mailbox
+from gamengen.play.protocol import BLOCK, BadMessage, Keys, Leave, SetSampling, pack, unpack
+from gamengen.play.queues import IN_FLIGHT, MAX_WAITING, Inbox, Outbox
 from tests.play.fuzz import settings_fields
 
 
@@ -75,28 +75,28 @@ def test_the_inbox_is_bounded_and_keeps_the_newest_settings() -> None:
         inbox.put(Leave(type="leave"))
 
 
-def settings(steps: int) -> Settings:
-    return Settings(type="settings", **settings_fields(steps=steps))
+def settings(steps: int) -> SetSampling:
+    return SetSampling(type="settings", **settings_fields(steps=steps))
 
 
 def test_the_newest_frame_replaces_the_others() -> None:
     async def scene() -> None:
-        mailbox = Mailbox(asyncio.get_running_loop())
+        outbox = Outbox(asyncio.get_running_loop())
         for number in range(1, 5):
-            mailbox.show(number, b"%d" % number)
-        assert await mailbox.next() == b"4"
+            outbox.show(number, b"%d" % number)
+        assert await outbox.next() == b"4"
         for number in range(5, 5 + IN_FLIGHT):
-            mailbox.show(number, b"%d" % number)
-            sent = asyncio.ensure_future(mailbox.next())
+            outbox.show(number, b"%d" % number)
+            sent = asyncio.ensure_future(outbox.next())
             await asyncio.sleep(0.01)
         assert not sent.done()  # a slow reader has two on their way
-        mailbox.show(9, b"9")
-        mailbox.tell("notice")
+        outbox.show(9, b"9")
+        outbox.tell("notice")
         assert await sent == "notice"
-        mailbox.seen(4)
-        assert await mailbox.next() == b"9"
-        mailbox.close()
-        assert await mailbox.next() is None
+        outbox.seen(4)
+        assert await outbox.next() == b"9"
+        outbox.close()
+        assert await outbox.next() is None
 
     asyncio.run(scene())
 

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from gamengen.model.diffusion import Sampling
 from gamengen.play.blind import Answers
 from gamengen.play.dream import Settings
 from tests.play.worlds import served, until
@@ -109,7 +110,7 @@ def test_settings_and_the_real_game_beside(page: Page, app: FastAPI) -> None:
     page.locator("#guidance").fill("1.5")
     page.locator("#noise").fill("0.2")
     page.locator("#temperature").fill("0.5")
-    asked = Settings("teacher", steps=3, guidance=1.5, context_noise=0.2, temperature=0.5)
+    asked = Settings("teacher", Sampling(3, guidance=1.5, context_noise=0.2, temperature=0.5))
     until(lambda: session.match.dream.settings == asked, 5)
     page.click("#beside")
     page.click("#veil")
@@ -184,6 +185,22 @@ def test_blind(page: Page, answers: Answers) -> None:
     page.click("#leave")
     page.wait_for_selector("text=told right")
     assert answers.read()[-1].knew_after > 0
+
+
+def test_after_a_blind_test_page_and_session_are_as_at_first(page: Page, app: FastAPI) -> None:
+    (session,) = app.state.sessions
+    second = page.locator("#starts button").nth(1)
+    second.click()
+    page.check("#unlimited")
+    until(lambda: session.pace.unlimited, 5)
+    page.click("text=Two clips of 1.6 s")
+    page.wait_for_selector("#answer-first:enabled")
+    page.click("#leave")
+    page.wait_for_selector("#veil:enabled >> text=press a key to play")
+    assert not session.pace.unlimited
+    assert not page.is_checked("#unlimited")
+    assert second.get_attribute("aria-pressed") == "false"
+    assert page.locator("#starts button").first.get_attribute("aria-pressed") == "true"
 
 
 def test_saving(page: Page) -> None:

@@ -1,6 +1,8 @@
 """The server: who is let in, what is answered, what is given back."""
 
+import os
 import random
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,8 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from gamengen.backends.backend import open_backend
-from gamengen.play import protocol, server
+from gamengen.model.diffusion import Sampling
+from gamengen.play import playing, protocol, server
 from gamengen.play.__main__ import bind
 from gamengen.play.blind import Answers
 from gamengen.play.dream import Settings
@@ -114,7 +117,7 @@ def test_settings_take_effect_on_the_next_frame(client: TestClient, app: FastAPI
             "settings", **settings_fields(model="teacher", steps=3, guidance=1.5, context_noise=0.2)
         )
         (session,) = app.state.sessions
-        asked = Settings("teacher", steps=3, guidance=1.5, context_noise=0.2, temperature=0.7)
+        asked = Settings("teacher", Sampling(3, guidance=1.5, context_noise=0.2, temperature=0.7))
         until(lambda: session.match.dream.settings == asked, 1)
         player.until("frame", lambda h: h["since_real"] > 20)
         player.say(
@@ -172,6 +175,50 @@ def test_the_last_minute_comes_as_a_file(client: TestClient) -> None:
             assert magic in data[:16]
 
 
+def test_a_film_that_fails_is_told_to_the_page(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise RuntimeError("no such codec")
+
+    monkeypatch.setattr(playing, "encode", fail)
+    with join(client) as socket:
+        player = Player(socket)
+        player.play()
+        player.until("frame", lambda h: h["since_real"] > 1)
+        player.say("save", format="mp4")
+        assert "save: no such codec" in player.until("error")[0]["message"]
+
+
+def test_films_are_made_one_at_a_time_when_nothing_else_is_to_be_done(
+    client: TestClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, priorities = list[int](), threading.Event(), list[int]()
+
+    def slowly(*_: object) -> bytes:
+        begun.append(len(begun))
+        priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        assert go_on.wait(20)
+        return b"film"
+
+    monkeypatch.setattr(playing, "encode", slowly)
+    with join(client) as one, join(client) as two:
+        players = [Player(one), Player(two)]
+        for player in players:
+            player.play()
+            player.until("frame", lambda h: h["since_real"] > 1)
+            player.say("save", format="gif")
+        saving = [session.playing for session in app.state.sessions]
+        until(lambda: all(each.saving and each.saving.is_alive() for each in saving), 5)
+        for player in players:  # both play on
+            player.until("frame", lambda h: h["since_real"] > 5)
+        assert begun == [0]
+        go_on.set()
+        for player in players:
+            player.until("file")
+    assert priorities == [19, 19]
+
+
 def test_bad_messages_are_answered_and_the_session_lives(client: TestClient) -> None:
     chance = random.Random(1)
     with join(client) as socket:
@@ -217,8 +264,8 @@ def test_a_seat_that_nobody_plays_on_is_given_back(
 def test_a_flood_of_good_messages_is_slowed(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "MOST", 50)
-    monkeypatch.setattr(server, "BURST", 0.1)
+    monkeypatch.setattr(server, "MESSAGES_PER_SECOND", 50)
+    monkeypatch.setattr(server, "BURST_SECONDS", 0.1)
     with join(client) as socket:
         player, began = Player(socket), time.monotonic()
         for _ in range(50):

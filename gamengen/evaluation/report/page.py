@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from gamengen.evaluation.report import charts, pictures, words
+from gamengen.evaluation.summary import Names
 from gamengen.game.facts import GameFacts
 
 
@@ -31,12 +32,10 @@ class Findings:
     rollouts ``[k, n, h, w, 3]``, by name, with ``real`` and the baselines.
     """
 
-    told: dict[str, Any]  # the content of metrics.json
+    metrics: dict[str, Any]  # the content of metrics.json
     game: GameFacts
     params: dict[str, Any]
-    players: list[str]  # who was given actions to hold: student, teacher
-    forced: list[str]  # names in tables of single frames, baselines included
-    played: list[str]  # the same of rollouts
+    names: Names
     curves: list[dict[str, Any]]  # per step, the columns of autoregressive.csv
     confusions: dict[str, np.ndarray]  # of rollouts: how often, row taken, column read
     examples: dict[str, np.ndarray]
@@ -51,7 +50,7 @@ class Findings:
     @property
     def models(self) -> list[str]:
         """The models whose rollouts were made: the student, then the teacher's."""
-        return [name for name in self.played if name not in ("copy_last", "autoencoder")]
+        return [name for name in self.names.rollout if name not in ("copy_last", "autoencoder")]
 
 
 def write(folder: Path, found: Findings) -> None:
@@ -64,7 +63,7 @@ def write(folder: Path, found: Findings) -> None:
         pictures.filmstrip(videos, ["real", *found.models], found.seconds).save(path)
         strips.append((path, f"Episode {shown.episode}, from frame {shown.frame}."))
     if found.examples:
-        sheet = pictures.examples(found.examples, found.forced)
+        sheet = pictures.examples(found.examples, found.names.one_frame)
         sheet.save(folder / "one_frame_ahead.png")
     actions = [[found.game.action_names[a] for a in shown.actions] for shown in found.shown]
     frames = pictures.video_frames(found.videos, ["real", *found.models], actions, found.seconds)
@@ -85,7 +84,7 @@ def render(folder: Path, found: Findings, strips: list[tuple[Path, str]]) -> str
     return templates.get_template("page.html.j2").render(
         found=found,
         title=Path(found.game.scenario).stem,
-        told=found.told,
+        metrics=found.metrics,
         rate=float(found.game.fps),
         video=_inline(folder / "rollout.mp4", "video/mp4"),
         strips=[(_inline(path, "image/png"), caption) for path, caption in strips],
@@ -110,7 +109,7 @@ CHARTED = ("psnr_pooled", "lpips_alex", "lpips_vgg")
 def title(found: Findings, metric: str) -> str:
     """A chart's heading: which metric, and which way is closer."""
     way = "higher" if metric.startswith("psnr") else "lower"
-    return f"{words.metric_in_words(metric, found.told)}: {way} is closer"
+    return f"{words.metric_in_words(metric, found.metrics)}: {way} is closer"
 
 
 def unit(metric: str) -> str:
@@ -122,7 +121,7 @@ def rollout_chart(found: Findings, metric: str) -> Markup:
     """A metric against the game time of a rollout."""
     seconds = np.array([row["step"] for row in found.curves]) * found.seconds
     series = []
-    for name in found.played:
+    for name in found.names.rollout:
         y = np.array([row[f"{name}_{metric}"] for row in found.curves])
         margins = [row.get(f"{name}_{metric}_95") for row in found.curves]
         margin = None if None in margins else np.array(margins)
@@ -132,7 +131,7 @@ def rollout_chart(found: Findings, metric: str) -> Markup:
 
 def steps_chart(found: Findings, metric: str) -> Markup:
     """A metric of moving frames, one model a row, between the baselines."""
-    moving = found.told["teacher_forced"]["moving"]
+    moving = found.metrics["teacher_forced"]["moving"]
     rows = [
         charts.Dot(
             words.name_in_words(name),
@@ -142,7 +141,7 @@ def steps_chart(found: Findings, metric: str) -> Markup:
             moving[name].get(f"{metric}_95"),
             baseline=name in ("copy_last", "autoencoder"),
         )
-        for name in found.forced
+        for name in found.names.one_frame
         if name in moving
     ]
     return charts.dots(rows, unit(metric)) if rows else Markup("")

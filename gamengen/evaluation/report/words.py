@@ -18,13 +18,13 @@ def name_in_words(name: str) -> str:
     return f"denoiser, {steps} step" + ("" if steps == "1" else "s")
 
 
-def metric_in_words(metric: str, told: dict[str, Any]) -> str:
+def metric_in_words(metric: str, metrics: dict[str, Any]) -> str:
     """``lpips_vgg`` -> ``LPIPS VGG16``, marked where a loss in training saw that network."""
     names = {"alex": "AlexNet", "vgg": "VGG16"}
     network = metric.removeprefix("lpips_")
     if network not in names:
         return "pooled PSNR, dB"
-    return f"LPIPS {names[network]}" + (" †" if told["lpips_in_a_loss"][network] else "")
+    return f"LPIPS {names[network]}" + (" †" if metrics["lpips_in_a_loss"][network] else "")
 
 
 def paper_steps(name: str) -> tuple[float, float] | None:
@@ -58,10 +58,10 @@ PAPER_SCALE = (
 )
 
 
-def estimate_in_words(told: dict[str, Any], key: str, digits: int, sign: str = "") -> str:
+def estimate_in_words(scores: dict[str, Any], key: str, digits: int, sign: str = "") -> str:
     """``28.31 +- 0.42``, or without the interval where there is none; ``sign`` "+" shows both."""
-    if key not in told:
+    if key not in scores:
         return ""
-    margin = told.get(f"{key}_95")
-    text = f"{told[key]:{sign}.{digits}f}".replace("-", MINUS)
+    margin = scores.get(f"{key}_95")
+    text = f"{scores[key]:{sign}.{digits}f}".replace("-", MINUS)
     return text if margin is None else f"{text} ± {margin:.{digits}f}"

@@ -7,7 +7,7 @@ const GAP = 4;
 const EDIT_COLOURS = ["#000000", "#ffffff", "#b91c1c", "#f59e0b", "#15803d", "#1d4ed8", "#7c4a21", "#6b7280"];
 
 let socket = null;
-let told = null; // the server's hello
+let hello = null; // the server's first message
 let start = 0;
 let beside = false;
 let paused = true;
@@ -59,19 +59,16 @@ const picture = (bytes) => createImageBitmap(new Blob([bytes], { type: "image/jp
 
 const heed = {
   hello(message) {
-    told = message;
+    hello = message;
     drawn = 0;
-    start = 0;
-    beside = false;
-    $("scenario").textContent = told.scenario.replaceAll("_", " ");
+    $("scenario").textContent = hello.scenario.replaceAll("_", " ");
     showKeys();
     showStarts();
     showTests();
-    showModel(told.model, false);
-    [canvas.width, canvas.height] = [told.width, told.height];
+    showModel(hello.model, false);
+    [canvas.width, canvas.height] = [hello.width, hello.height];
     fit();
-    $("unlimited").checked = false;
-    press($("beside"), false);
+    atFirst();
     prepare("the model is warming up");
   },
 
@@ -140,7 +137,7 @@ const heed = {
 // ---- The picture
 
 function draw(pictures) {
-  const { width, height } = told;
+  const { width, height } = hello;
   const upright = pictures.length > 1 && innerWidth < innerHeight;
   const n = pictures.length;
   const size = upright ? [width, n * height + (n - 1) * GAP] : [n * width + (n - 1) * GAP, height];
@@ -224,7 +221,7 @@ function resume() {
   }
   if (!ready) wanted = true;
   if (!ready && !test) return;
-  if (!paused || editing || !told || (test && (test.over || !test.active))) return;
+  if (!paused || editing || !hello || (test && (test.over || !test.active))) return;
   setPaused(false);
   say({ type: "pause", paused: false });
 }
@@ -233,6 +230,14 @@ function pause() {
   if (paused || test) return;
   setPaused(true);
   say({ type: "pause", paused: true });
+}
+
+// As a session begins, and as it goes on after a blind test.
+function atFirst() {
+  start = 0;
+  beside = $("unlimited").checked = false;
+  press($("beside"), false);
+  pressStart();
 }
 
 function begin() {
@@ -266,9 +271,9 @@ function press(button, on) {
 
 function showStarts() {
   $("starts").replaceChildren(
-    ...told.starts.map((episode, number) => {
+    ...hello.starts.map((episode, number) => {
       const button = document.createElement("button");
-      const image = new Image(told.width, told.height);
+      const image = new Image(hello.width, hello.height);
       image.src = `/starts/${number}.jpg`;
       image.alt = `Start ${number + 1}`;
       button.type = "button";
@@ -276,13 +281,16 @@ function showStarts() {
       button.append(image);
       button.onclick = () => {
         start = number;
-        [...$("starts").children].forEach((other, i) => press(other, i === number));
+        pressStart();
         begin();
       };
-      press(button, number === 0);
       return button;
     }),
   );
+}
+
+function pressStart() {
+  [...$("starts").children].forEach((button, number) => press(button, number === start));
 }
 
 // ---- The model's settings
@@ -298,8 +306,8 @@ function showModel(name, send = true) {
   model = name;
   for (const button of $("model").children) press(button, button.dataset.model === name);
   for (const [id, field] of Object.entries(SLIDERS)) {
-    $(id).max = told.limits[name][field];
-    $(id).value = told.defaults[name][field];
+    $(id).max = hello.limits[name][field];
+    $(id).value = hello.defaults[name][field];
   }
   showSettings();
   if (send) sendSettings();
@@ -338,11 +346,11 @@ const holding = new Map(); // what holds a button down -> the button, oldest fir
 function showKeys() {
   byCode.clear();
   holding.clear();
-  for (const key of told.keys) for (const code of key.codes) byCode.set(code, key.button);
-  $("keys").replaceChildren(...told.keys.map(legend));
+  for (const key of hello.keys) for (const code of key.codes) byCode.set(code, key.button);
+  $("keys").replaceChildren(...hello.keys.map(legend));
   const sides = [document.createElement("div"), document.createElement("div")];
   for (const side of sides) side.className = "side";
-  for (const key of told.keys) sides[/TURN|MOVE/.test(key.button) ? 0 : 1].append(padButton(key));
+  for (const key of hello.keys) sides[/TURN|MOVE/.test(key.button) ? 0 : 1].append(padButton(key));
   $("pad").replaceChildren(...sides);
 }
 
@@ -432,7 +440,7 @@ $("edit").onclick = () => {
   say({ type: "pause", paused: true });
   releaseAll();
   veil("");
-  const sheet = new OffscreenCanvas(told.width, told.height);
+  const sheet = new OffscreenCanvas(hello.width, hello.height);
   const brush = sheet.getContext("2d", { willReadFrequently: true });
   brush.drawImage(shown.at(-1), 0, 0); // the model's picture is the last
   editing = { sheet, brush, undo: [], colour: EDIT_COLOURS[2], stamp: null, last: null };
@@ -450,15 +458,15 @@ function paint(ghost) {
 }
 
 function stampAt([x, y]) {
-  const width = (told.width * $("brush").value) / $("brush").max;
+  const width = (hello.width * $("brush").value) / $("brush").max;
   const height = (width * editing.stamp.height) / editing.stamp.width;
   return [Math.round(x - width / 2), Math.round(y - height / 2), Math.round(width), Math.round(height)];
 }
 
 function pixel(event) {
   const box = canvas.getBoundingClientRect();
-  const x = ((event.clientX - box.left) * told.width) / box.width;
-  return [x, ((event.clientY - box.top) * told.height) / box.height];
+  const x = ((event.clientX - box.left) * hello.width) / box.width;
+  return [x, ((event.clientY - box.top) * hello.height) / box.height];
 }
 
 function stroke([x, y]) {
@@ -487,7 +495,7 @@ canvas.onpointerdown = (event) => {
   if (!editing) return resume();
   canvas.setPointerCapture(event.pointerId);
   const { brush, undo } = editing;
-  undo.push(brush.getImageData(0, 0, told.width, told.height));
+  undo.push(brush.getImageData(0, 0, hello.width, hello.height));
   if (undo.length > 30) undo.shift();
   if (editing.stamp) brush.drawImage(editing.stamp, ...stampAt(pixel(event)));
   else stroke(pixel(event));
@@ -571,8 +579,8 @@ function stopEditing() {
 // ---- Blind test
 
 function showTests() {
-  const clips = told.blind.clips.map((seconds) => ["clips", seconds, `Two clips of ${seconds} s: which is real?`]);
-  const plays = told.blind.active.map((seconds) => ["active", seconds, `Play up to ${seconds} s: game or model?`]);
+  const clips = hello.blind.clips.map((seconds) => ["clips", seconds, `Two clips of ${seconds} s: which is real?`]);
+  const plays = hello.blind.active.map((seconds) => ["active", seconds, `Play up to ${seconds} s: game or model?`]);
   $("tests").replaceChildren(
     ...[...clips, ...plays].map(([kind, seconds, text]) => {
       const button = document.createElement("button");
@@ -653,8 +661,7 @@ function answer(place) {
 
 function leave() {
   endTest();
-  beside = false;
-  press($("beside"), false);
+  atFirst();
   say({ type: "leave" });
   prepare("the start point is being encoded");
 }
