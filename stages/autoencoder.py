@@ -18,9 +18,10 @@ from gamengen.data.positions import Positions
 from gamengen.game.facts import GameFacts
 from gamengen.model.autoencoder import Autoencoder, encoder_digest, pad, to_float
 from gamengen.model.small_autoencoder import SmallAutoencoder, warm_start
-from gamengen.runtime import artifact, device
+from gamengen.runtime import device, output
 from gamengen.runtime.checkpoint import load_pretrained
 from gamengen.runtime.errors import InputError
+from gamengen.runtime.resume import resume_folder
 from gamengen.runtime.settings import Depth, Size
 from gamengen.runtime.stage import StageParams, run
 from gamengen.training.loop import Training, per_process_batch_size
@@ -78,7 +79,7 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
     accelerator = device.start()
     episodes = Episodes(episodes_path)
     unseen = Positions(episodes.of("validation")).draw(32, params.seed, -2, 0)
-    resume = artifact.resume_folder(params, [episodes_path, *params.reads()], autoencoder_path)
+    resume = resume_folder(params, [episodes_path, *params.reads()], autoencoder_path)
     train = None
     if params.kind == "small" and params.source is not None:
         autoencoder = Autoencoder.load(Path(params.source))
@@ -92,7 +93,7 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
         vae = load_pretrained(AutoencoderKL, params.source, "vae", "autoencoder.source")
         autoencoder = Autoencoder(vae, measure(vae, params, episodes, accelerator))
     autoencoder = autoencoder.to(accelerator.device).eval()
-    with artifact.atomic_output(autoencoder_path, accelerator) as folder:
+    with output.atomic_output(autoencoder_path, accelerator) as folder:
         if accelerator.is_main_process:
             autoencoder.save(folder)
             if train:

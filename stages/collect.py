@@ -24,8 +24,9 @@ from gamengen.game.doom import Game, Resolution, Supersampling, game_files, own_
 from gamengen.game.facts import GameFacts
 from gamengen.game.scenario import game_facts
 from gamengen.runtime import device
-from gamengen.runtime.artifact import atomic_output, link, require_space, resume_folder
 from gamengen.runtime.errors import InputError
+from gamengen.runtime.output import atomic_output, link, require_space
+from gamengen.runtime.resume import resume_folder
 from gamengen.runtime.stage import StageParams, run
 
 AGENT_BYTES = 200_000_000  # with its optimizer; twice while a checkpoint replaces another

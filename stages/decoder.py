@@ -14,7 +14,8 @@ from gamengen.data.latents import Latents, require_same_games
 from gamengen.data.loader import Loader
 from gamengen.data.positions import Positions
 from gamengen.model.autoencoder import Autoencoder, to_float
-from gamengen.runtime import artifact, device
+from gamengen.runtime import device, output
+from gamengen.runtime.resume import resume_folder
 from gamengen.runtime.settings import Size
 from gamengen.runtime.stage import StageParams, run
 from gamengen.training.loop import Training, per_process_batch_size
@@ -51,7 +52,7 @@ def main(
     )
     require_same_games(episodes, latents)
     inputs = [episodes_path, latents_path, autoencoder_path]
-    resume = artifact.resume_folder(params, inputs, decoder_path)
+    resume = resume_folder(params, inputs, decoder_path)
     tuned = TunedDecoder(autoencoder)
     model, optimizer = accelerator.prepare(tuned, params.optimizer.make(tuned.parameters()))
     autoencoder.to(accelerator.device)
@@ -87,7 +88,7 @@ def main(
             train.done(step, {"loss": loss, "mse": mse, **distances, "gradient_norm": norm})
 
     autoencoder.facts = facts.seen_by(term.backbone for term in params.perceptual)
-    with artifact.atomic_output(decoder_path, accelerator) as folder:
+    with output.atomic_output(decoder_path, accelerator) as folder:
         if accelerator.is_main_process:
             autoencoder.save(folder)
             train.write_loss_curve(folder)

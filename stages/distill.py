@@ -15,8 +15,9 @@ from gamengen.model import diffusion
 from gamengen.model.denoiser import Denoiser, load_denoiser, require_match
 from gamengen.model.distillation import dmd_gradient, dmd_loss, inner_timesteps, require_distillable
 from gamengen.model.sampler import guided_velocity
-from gamengen.runtime import artifact, device
+from gamengen.runtime import device, output
 from gamengen.runtime.checkpoint import save_model
+from gamengen.runtime.resume import resume_folder
 from gamengen.runtime.settings import Size
 from gamengen.runtime.stage import StageParams, run
 from gamengen.training import objective
@@ -48,7 +49,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
     require_distillable(
         teacher.noise_schedule, teacher.augmentation, params.guidance, params.level_margin
     )
-    resume = artifact.resume_folder(params, [latents_path, denoiser_path], student_path)
+    resume = resume_folder(params, [latents_path, denoiser_path], student_path)
     student, fake = deepcopy(teacher).train(), deepcopy(teacher).train()
     teacher.requires_grad_(False).to(accelerator.device)
     student_model, student_optimizer = accelerator.prepare(
@@ -128,7 +129,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
             train.done(step, losses)
 
     ema.copy_to(student)
-    with artifact.atomic_output(student_path, accelerator) as folder:
+    with output.atomic_output(student_path, accelerator) as folder:
         if accelerator.is_main_process:
             one_step = replace(teacher.sampling, steps=1, guidance=1.0, temperature=1.0)
             student.register_to_config(sampling=asdict(one_step))

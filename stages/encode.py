@@ -14,8 +14,9 @@ from gamengen.data.episodes import Episodes
 from gamengen.data.index import Entry, write_index
 from gamengen.data.latents import ROWS_PER_SHARD, LatentIndex, LatentWriter, change_std
 from gamengen.model.autoencoder import Autoencoder, to_float
-from gamengen.runtime import artifact, device
+from gamengen.runtime import device, output
 from gamengen.runtime.errors import InputError
+from gamengen.runtime.resume import resume_folder
 from gamengen.runtime.settings import Size
 from gamengen.runtime.stage import StageParams, run
 
@@ -39,10 +40,10 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path, latents_pa
     ]
     mine = shares[accelerator.process_index]
     rows = sum(entry.length for entry in mine)
-    resume = artifact.resume_folder(params, [episodes_path, autoencoder_path], latents_path)
+    resume = resume_folder(params, [episodes_path, autoencoder_path], latents_path)
     if accelerator.is_main_process:
         total = sum(entry.length for entry in episodes.entries)
-        artifact.require_space(latents_path.parent, total * int(np.prod(shape)) * 2, "encoding")
+        output.require_space(latents_path.parent, total * int(np.prod(shape)) * 2, "encoding")
         resume.mkdir(parents=True, exist_ok=True)
     device.wait(accelerator)
 
@@ -65,8 +66,8 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path, latents_pa
             writer.write(first, np.concatenate(latents), np.concatenate(actions))
     seconds = time.perf_counter() - begin
 
-    with artifact.atomic_output(latents_path, accelerator) as folder:
-        artifact.link(store, folder)
+    with output.atomic_output(latents_path, accelerator) as folder:
+        output.link(store, folder)
         device.wait(accelerator)
         if accelerator.is_main_process:
             entries = [

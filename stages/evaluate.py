@@ -28,7 +28,8 @@ from gamengen.evaluation.moving import require_watched
 from gamengen.evaluation.params import Params
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import load_denoiser, require_match
-from gamengen.runtime import artifact, device
+from gamengen.runtime import device, output
+from gamengen.runtime.resume import resume_folder
 from gamengen.runtime.stage import run
 
 
@@ -69,7 +70,7 @@ def main(
     i3d = fvd.open_i3d(params.fvd, where)
     looked_at = [entry for entry in recorded.of(params.split) if entry.id in chosen.entries]
 
-    resume = artifact.resume_folder(params, [episodes, latents, decoder, denoiser, student], report)
+    resume = resume_folder(params, [episodes, latents, decoder, denoiser, student], report)
     tools = Instruments(
         PictureDistance(where),
         enemies.sightings(recorded, looked_at),
@@ -92,7 +93,7 @@ def main(
     measured = summary.metrics_of(
         tables, encoded.game, params, autoencoder.facts.perceptual, chosen.actions, names
     )
-    with artifact.atomic_output(report, accelerator) as folder:
+    with output.atomic_output(report, accelerator) as folder:
         if accelerator.is_main_process:
             found = pages.Findings(
                 metrics=measured,

@@ -15,9 +15,10 @@ from gamengen.model.denoiser import Denoiser
 from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling, require_sampleable
 from gamengen.model.unet import GROUPS
 from gamengen.model.warm_start import from_stable_diffusion, warm_start
-from gamengen.runtime import artifact, device
+from gamengen.runtime import device, output
 from gamengen.runtime.checkpoint import save_model
 from gamengen.runtime.errors import InputError
+from gamengen.runtime.resume import resume_folder
 from gamengen.runtime.settings import Depth, Size
 from gamengen.runtime.stage import StageParams, run
 from gamengen.training.ema import Ema
@@ -109,7 +110,7 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     theirs = latents.autoencoder.encoder_sha256
     require_same_encoder(theirs, facts.encoder_sha256, latents_path, autoencoder_path)
     inputs = [latents_path, autoencoder_path, *params.reads()]
-    resume = artifact.resume_folder(params, inputs, denoiser_path)
+    resume = resume_folder(params, inputs, denoiser_path)
     torch.manual_seed(params.seed)
     denoiser = build(params, latents).to(memory_format=torch.channels_last)
     if params.init and not warm_start(denoiser, Path(params.init)):
@@ -168,7 +169,7 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
             train.done(step, {"loss": total, "gradient_norm": norm})
 
     ema.copy_to(denoiser)
-    with artifact.atomic_output(denoiser_path, accelerator) as folder:
+    with output.atomic_output(denoiser_path, accelerator) as folder:
         if accelerator.is_main_process:
             save_model(denoiser, folder)
             train.write_loss_curve(folder)

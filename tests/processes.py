@@ -17,7 +17,7 @@ from typing import Any
 import gamengen  # noqa: F401  isort: skip
 import torch
 
-from gamengen.runtime import artifact, checkpoint, device
+from gamengen.runtime import checkpoint, device, output
 from gamengen.training.loop import Training
 from stages import encode
 from tests.tiny import params
@@ -69,7 +69,7 @@ def encode_and_wait(inputs: list[Path], out: Path, rank: int) -> None:
         terminate()
         return real(*arguments)
 
-    whole = artifact.atomic_output
+    whole = output.atomic_output
 
     def waiting(*arguments: Any) -> Any:
         encoded.touch()
@@ -78,7 +78,7 @@ def encode_and_wait(inputs: list[Path], out: Path, rank: int) -> None:
     if rank > 0:
         encode.encode = slow
     else:
-        artifact.atomic_output = waiting
+        output.atomic_output = waiting
     sys.argv = ["encode", *map(str, [*inputs, out])]
     encode.cli()
 

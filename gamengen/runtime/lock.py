@@ -1,4 +1,4 @@
-"""Whose a file is, among processes: a POSIX lock, gone with the process that holds it."""
+"""Keeps two processes from one output: a POSIX lock, gone with the process that holds it."""
 
 import errno
 import fcntl
@@ -38,3 +38,14 @@ def hold(file: Path, held: Path, what: str) -> int:
     holder = f"process {os.getpid()} since {datetime.now():%Y-%m-%d %H:%M:%S}: {what}\n"
     os.write(descriptor, holder.encode())
     return descriptor
+
+
+def lock_output(out: Path) -> None:
+    """Be the only process that works towards ``out``, until it is made or this process ends."""
+    lock_of(out).parent.mkdir(parents=True, exist_ok=True)
+    hold(lock_of(out), out, f"stage of {out.name}")  # the lock goes if its descriptor is closed
+
+
+def lock_of(out: Path) -> Path:
+    """The file whose lock is held by whoever makes ``out``."""
+    return out.resolve().parent / ".resume" / f"{out.name}.lock"

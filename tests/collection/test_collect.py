@@ -13,8 +13,8 @@ import pytest
 from gamengen.collection.collection import last_state
 from gamengen.data.episodes import Episodes
 from gamengen.game.doom import Game
-from gamengen.runtime.artifact import resume_folder
 from gamengen.runtime.errors import InputError
+from gamengen.runtime.resume import resume_folder
 from stages import collect
 from stages.collect import Params, main
 from tests.artifacts import own_game

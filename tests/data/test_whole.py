@@ -17,7 +17,7 @@ from gamengen.data.index import Index, write_index
 from gamengen.data.latents import LatentIndex, Latents, LatentWriter
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import load_denoiser
-from gamengen.runtime import artifact, device
+from gamengen.runtime import device, resume
 from gamengen.runtime.checkpoint import WEIGHTS, save_model
 from gamengen.runtime.errors import InputError
 from stages import encode, evaluate
@@ -83,13 +83,13 @@ def test_the_number_of_processes_and_the_stage_are_in_the_key(
     """The stage under its own name too, as a launcher imports it that starts one per chip."""
     device.start()
     asked = params(encode.Params, "encode"), [], tmp_path / "out"
-    keys = {artifact.resume_folder(*asked)}
+    keys = {resume.resume_folder(*asked)}
     with monkeypatch.context() as patched:
         patched.setattr(device, "processes", lambda: 2)
-        keys.add(artifact.resume_folder(*asked))
+        keys.add(resume.resume_folder(*asked))
     with monkeypatch.context() as patched:
         patched.delitem(sys.modules, "stages.encode")
-        keys.add(artifact.resume_folder(*asked))
+        keys.add(resume.resume_folder(*asked))
     assert len(keys) == 3
 
 

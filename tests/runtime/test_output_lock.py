@@ -4,11 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gamengen.runtime import artifact, device
+from gamengen.runtime import device, lock, output
 from tests.tiny import ROOT
 
-LOCK = "from pathlib import Path; from gamengen.runtime import artifact; import sys; "
-LOCK += "artifact.lock_output(Path(sys.argv[1]))"
+LOCK = "from pathlib import Path; from gamengen.runtime import lock; import sys; "
+LOCK += "lock.lock_output(Path(sys.argv[1]))"
 
 
 def another_locks(out: Path) -> str:
@@ -20,9 +20,9 @@ def another_locks(out: Path) -> str:
 def test_an_output_is_locked_until_it_is_made(tmp_path: Path) -> None:
     out = tmp_path / "out"
     for _ in range(2):  # the same process, interrupted and started again
-        artifact.lock_output(out)
+        lock.lock_output(out)
     assert f"{out}: in use by process" in another_locks(out)
-    with artifact.atomic_output(out, device.start()) as folder:
+    with output.atomic_output(out, device.start()) as folder:
         (folder / "made").touch()
-    assert not artifact.lock_of(out).exists()
+    assert not lock.lock_of(out).exists()
     assert another_locks(out) == ""

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from gamengen.model.denoiser import load_denoiser
-from gamengen.runtime import artifact
+from gamengen.runtime import output
 from stages import train
 from tests.tiny import params, write_params
 
@@ -90,7 +90,7 @@ def test_an_unfinished_training_has_an_average_to_look_at(
         raise OSError("disk full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(artifact, "atomic_output", full)
+        patched.setattr(output, "atomic_output", full)
         with pytest.raises(OSError, match="disk full"):
             train.main(params(train.Params, "train"), *paths)
     (average,) = tmp_path.glob(".resume/out-*/average")
