@@ -1,4 +1,7 @@
-"""All of params.yaml against all stages, before anything long starts: ``python -m flows.check``."""
+"""Checks params.yaml before anything long starts: ``python -m flows.check``.
+
+Each section by its stage's own ``Params``; whether sections fit together is in agreement.py.
+"""
 
 import importlib
 import sys
