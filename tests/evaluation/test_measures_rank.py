@@ -135,7 +135,8 @@ def test_actions_read(paths: list[Path], tmp_path: Path) -> None:
         real, copied, random, through, most = (
             found[name][score] for name in ("real", *names, "majority")
         )
-        assert real >= through > max(copied, random, most)
+        by_chance = 2 / len(table["episode"]) / FRAMES  # two frames, which any reader may guess
+        assert real + by_chance >= through > max(copied, random, most)
 
 
 def test_status_bar(told: dict[str, Any]) -> None:
