@@ -4,6 +4,7 @@ Held are params.yaml, dvc.lock and data, for whoever asks here: the flow, ``make
 called by hand takes no part; DVC's own locks keep two of them apart.
 """
 
+import json
 import os
 import shlex
 import sys
@@ -15,7 +16,7 @@ from gamengen.runtime.errors import InputError
 from gamengen.runtime.lock import hold
 
 FILE = Path(".running")
-RUN_CACHE = Path(".dvc/cache/runs")
+RUN_CACHE, IN_USE = Path(".dvc/cache/runs"), Path(".dvc/tmp/rwlock")
 
 
 @contextmanager
@@ -34,16 +35,23 @@ def held(what: str, file: Path = FILE) -> Iterator[int]:
 
 
 def forget_cut_off() -> None:
-    """Remove what a full disk or a kill has left of a record in DVC's run cache.
+    """Remove what a full disk or a kill has cut off of the notes that DVC makes for itself.
 
-    DVC 3.67 would take a part of a record for one, or find none in its folder, and end every later
-    ``dvc repro`` of that stage in "'outs'" or "join() argument must be str ... not 'NoneType'".
+    DVC 3.67 would end every later ``dvc repro``. It takes a part of a run's record for one
+    ("'outs'"), or finds none in its folder ("join() argument must be str ... not 'NoneType'"), or
+    cannot read who uses which file ("JSON structure is corrupted").
     """
     for part in RUN_CACHE.glob("*/*/.*.tmp"):
         part.unlink(missing_ok=True)
     for folder in RUN_CACHE.glob("*/*"):
         with suppress(OSError):  # it holds a record
             folder.rmdir()
+    try:
+        json.loads(IN_USE.read_text())
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        IN_USE.unlink()
 
 
 def main() -> None:
