@@ -27,8 +27,8 @@ def held(what: str, file: Path = FILE) -> Iterator[int]:
     does.
     """
     descriptor = hold(file, file.resolve().parent, what)
-    forget_cut_off()
     try:
+        forget_cut_off()
         yield descriptor
     finally:
         os.close(descriptor)
