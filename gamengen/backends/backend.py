@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -21,7 +20,7 @@ from gamengen.runtime.errors import InputError
 Picture = Callable[[Float[Tensor, "1 c h w"]], UInt8[Tensor, "h w 3"]]
 
 THREADS = torch.get_num_threads()
-NAMES = ("eager", "compile", "xla", "openvino", "openvino-int8")
+NAMES = ("eager", "compile", "xla", "openvino")
 
 
 class Backend(Protocol):
@@ -37,7 +36,7 @@ class Backend(Protocol):
 
     @property
     def precision(self) -> str:
-        """Of its arithmetic: fp32, bf16, fp16 or int8."""
+        """Of its arithmetic: fp32, bf16 or fp16."""
 
     def velocity(self, denoiser: Denoiser) -> DenoiserFn:
         """The denoiser, as it runs here."""
@@ -46,17 +45,17 @@ class Backend(Protocol):
         """A latent's 8-bit picture."""
 
 
-def open_backend(name: str, precision: Precision = "fp32", latents: Path | None = None) -> Backend:
+def open_backend(name: str, precision: Precision = "fp32") -> Backend:
     """The back end of that name on this machine's device.
 
-    ``precision`` is that of ``eager`` and ``compile``; ``latents`` is the folder that int8 is
-    calibrated on. Raises InputError when this machine lacks what it needs.
+    ``precision`` is that of ``eager`` and ``compile``. Raises InputError when this machine lacks
+    what it needs.
     """
     if name not in NAMES:
         raise InputError(f"back end {name!r}: there are {', '.join(NAMES)}")
     torch.set_num_threads(THREADS)
-    if name.startswith("openvino"):
-        return _open_openvino(name, latents)
+    if name == "openvino":
+        return _open_openvino()
     if device.on_xla() != (name == "xla"):
         found = "is set" if device.on_xla() else "is not set"
         raise InputError(f"back end {name!r}: PJRT_DEVICE {found}: it decides whether XLA is used")
@@ -75,22 +74,14 @@ def default_backend() -> str:
     return "openvino" if find_spec("openvino") else "eager"
 
 
-def _open_openvino(name: str, latents: Path | None) -> Backend:
-    if name == "openvino-int8" and latents is None:
-        raise InputError(f"back end {name!r}: needs a folder of latents to be calibrated on")
+def _open_openvino() -> Backend:
     try:
-        if latents is None or name == "openvino":
-            from gamengen.backends.openvino import OpenVino
-
-            backend = OpenVino()
-        else:
-            from gamengen.backends.openvino_int8 import OpenVinoInt8
-
-            backend = OpenVinoInt8(latents)
+        from gamengen.backends.openvino import OpenVino
     except ImportError as error:
         raise InputError(
-            f"back end {name!r}: {error}; install it with: uv sync --extra openvino"
+            f"back end 'openvino': {error}; install it with: uv sync --extra openvino"
         ) from None
+    backend = OpenVino()
     # Torch shifts the context between two calls. Threads of its own would then wait for more,
     # spinning, on the cores that OpenVINO's next call needs: one frame in a hundred took twice
     # to four times as long.

@@ -9,7 +9,7 @@ import torch
 
 from gamengen.backends.backend import THREADS
 
-PACKAGES = ("torch", "diffusers", "openvino", "nncf", "torch-xla")
+PACKAGES = ("torch", "diffusers", "openvino", "torch-xla")
 
 
 def this_machine() -> dict[str, Any]:

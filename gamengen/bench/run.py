@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from gamengen.backends.backend import NAMES, Backend, open_backend
+from gamengen.backends.backend import NAMES, open_backend
 from gamengen.backends.precision import FORMATS, Precision, default_precision
-from gamengen.bench import fidelity, full_size
+from gamengen.bench import full_size
 from gamengen.bench.machine import this_machine
 from gamengen.bench.speed import Speed, play
-from gamengen.data.episodes import Episodes, recorded_history
+from gamengen.data.episodes import recorded_history
 from gamengen.data.replay import load_episodes
 from gamengen.game.engine import History
 from gamengen.model.weights import Role, Weights, load_weights, newest
@@ -44,7 +44,6 @@ class Options:
     steps: list[int]
     backends: list[str]
     precision: Precision
-    rollouts: int
     full_size: bool
 
 
@@ -63,12 +62,7 @@ def main(options: Options) -> int:
     rows = list(measure("made here", weights, history, options))
     if options.full_size:
         rows += _full_size(weights, options)
-    losses: list[fidelity.Fidelity] = []
-    try:
-        losses.extend(_losses(weights, episodes, options))
-    except Exception as error:
-        print(f"int8's loss: {reason(error)}", file=sys.stderr)
-    report(rows, losses, options)
+    report(rows, options)
     return 0
 
 
@@ -80,7 +74,7 @@ def measure(model: str, weights: Weights, history: History, options: Options) ->
             yield Row(model, name, "", None, None, slow)
             continue
         try:
-            backend = _open(name, options)
+            backend = open_backend(name, options.precision)
             dream = Dream(weights, backend)
             for steps in options.steps:
                 dream.settings = _settings(weights, steps)
@@ -121,44 +115,16 @@ def _settings(weights: Weights, steps: int) -> Settings:
     return Settings(role, replace(defaults(weights)[role].sampling, steps=steps))
 
 
-def _open(name: str, options: Options) -> Backend:
-    return open_backend(name, options.precision, options.model / "latents")
-
-
-def _losses(weights: Weights, episodes: Episodes, options: Options) -> Iterator[fidelity.Fidelity]:
-    """What int8 costs, kept beside the quantised model."""
-    if "openvino-int8" not in options.backends or not options.rollouts:
-        return
-    from gamengen.backends.openvino_int8 import loss_file
-
-    dream, reference = (
-        Dream(weights, _open(name, options)) for name in ("openvino-int8", "openvino")
-    )
-    context, count = weights.teacher.context_frames, options.rollouts
-    chosen = fidelity.starts(episodes, context, count, fidelity.FRAMES)
-    if not chosen:
-        print("int8's loss: no test episode is long enough", file=sys.stderr)
-        return
-    found = []
-    for steps in options.steps:
-        found.append(fidelity.compare(dream, reference, chosen, _settings(weights, steps)))
-        yield found[-1]
-    fidelity.write(loss_file(weights, options.model / "latents"), found)
-
-
-def report(rows: Sequence[Row], losses: Sequence[fidelity.Fidelity], options: Options) -> None:
+def report(rows: Sequence[Row], options: Options) -> None:
     """The table on stdout; everything, and the machine, in ``options.out``."""
     machine = this_machine()
     print(f"{machine['cpu']}, {machine['threads']} threads; {machine['accelerator']}")
     print(" ".join(f"{k} {v}" for k, v in machine["versions"].items()))
     print(table(rows))
-    for loss in losses:
-        print(fidelity.in_words(loss))
     result = {
         "machine": machine,
         "seconds": options.seconds,
         "rows": [asdict(row) for row in rows],
-        "int8": [asdict(loss) for loss in losses],
     }
     options.out.write_text(json.dumps(result, indent=1) + "\n")
 
@@ -211,6 +177,5 @@ def parse(arguments: Sequence[str]) -> Options:
         default=default_precision(),
         help="of eager and compile",
     )
-    add("--rollouts", type=int, default=8, help="to measure int8's loss on; 0: none")
     add("--full-size", action=argparse.BooleanOptionalAction, default=True, help="SD 1.4's size")
     return Options(**vars(parser.parse_args(arguments)))

@@ -79,7 +79,7 @@ def main() -> None:
     try:
         # First of all: a port that is taken is somebody else's page.
         listening, url = bind(args.host, args.port)
-        backend = open_backend(args.backend, latents=args.model.resolve() / "latents")
+        backend = open_backend(args.backend)
         played = source.load(args.model, backend)
     except InputError as error:
         sys.exit(f"error: {error}")

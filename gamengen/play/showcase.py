@@ -25,7 +25,7 @@ SCRIPT = [
 
 def main(file: Path, data: Path) -> None:
     """Play the script from a test episode's start; the real game is on the left."""
-    played = source.load(data, open_backend(default_backend(), latents=data.resolve() / "latents"))
+    played = source.load(data, open_backend(default_backend()))
     moments = []
     with closing(Match(played.new_dream(), played.new_real)) as match:
         match.start(played.history(*played.starts()[START]), beside=True)

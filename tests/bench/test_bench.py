@@ -108,25 +108,3 @@ def test_a_back_end_that_cannot_run_is_a_row_and_the_rest_goes_on(
     assert "No working C++ compiler" in rows[1]["note"]
     assert "\n" not in rows[1]["note"]
     assert rows[1]["note"] in capsys.readouterr().out
-
-
-def test_what_int8_costs_is_missing_where_it_does_not_run(
-    playable_data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    opened = bench.open_backend
-
-    def open_backend(name: str, *rest: object) -> object:
-        if name == "openvino-int8":
-            raise RuntimeError("this CPU\nis too old")
-        return opened(name, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(bench, "open_backend", open_backend)
-    out = tmp_path / "bench.json"
-    places = ["--model", str(playable_data), "--out", str(out), "--no-full-size", "--steps", "1"]
-    told = bench.parse([*places, "--seconds", "0.1", "--backends", "eager", "openvino-int8"])
-    assert bench.main(told) == 0
-    assert json.loads(out.read_text())["int8"] == []
-    assert "int8's loss: does not run here: RuntimeError: this CPU" in capsys.readouterr().err
