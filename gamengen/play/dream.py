@@ -1,5 +1,6 @@
 """The model as an engine: a game that is only dreamt."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -80,10 +81,16 @@ class Dream:
         """
         self.weights, self.backend, self.seed = weights, backend, seed
         self.turns = turns or Turns()
+        # A turn is one pass of a network. XLA computes a whole frame at its end, in one turn.
+        traced = device.on_xla()
+        self.whole_frame = self.turns if traced else nullcontext()
         self.facts = weights.teacher.game
         self.encoder = weights.decoder.to(backend.where)
-        self.picture = backend.picture(weights.decoder)
+        picture = backend.picture(weights.decoder)
+        self.picture = picture if traced else self.turns.each(picture)
         nets = {id(net): backend.velocity(net) for net in (weights.teacher, weights.student)}
+        if not traced:
+            nets = {key: self.turns.each(net) for key, net in nets.items()}
         self.velocities = {
             "teacher": nets[id(weights.teacher)],
             "student": nets[id(weights.student)],
@@ -124,7 +131,7 @@ class Dream:
             for guidance in (1.0, 2.0) if net.augmentation.context_dropout else (1.0,):
                 sampler = Sampler(net, Sampling(1, guidance), velocity)
                 for _ in range(CALLS_TO_RECORD):
-                    with self.turns:
+                    with self.whole_frame:
                         self.picture(sampler.step(past, nothing, torch.Generator()))
                         device.sync()
 
@@ -155,7 +162,7 @@ class Dream:
             raise ValueError(f"action {action}: there are {len(self.facts.actions)}")
         # By way of a tensor: a Python number would become part of XLA's graph.
         chosen = torch.tensor([action]).to(self.backend.where, non_blocking=True)
-        with self.turns:
+        with self.whole_frame:
             begin = perf_counter()
             latent = self._sampler.step(self.past, chosen, self.random)
             if self.measured:
@@ -189,7 +196,7 @@ class Dream:
         latent = self._encode(frame[None])
         self.past.context[:, -count:] = latent
         self.past.actions[:, -count:] = self.facts.no_action
-        with self.turns:
+        with self.whole_frame:
             self.frame = self.picture(latent).cpu().numpy().copy()
         return self.frame
 

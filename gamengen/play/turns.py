@@ -2,6 +2,12 @@
 
 import threading
 from collections import deque
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Turns:
@@ -31,3 +37,13 @@ class Turns:
                 self._waiting.popleft().set()
             else:
                 self._taken = False
+
+    def each(self, function: Callable[P, R]) -> Callable[P, R]:
+        """The function, a turn each call: of many steps a frame, others compute between them."""
+
+        @wraps(function)
+        def in_turn(*args: P.args, **kwargs: P.kwargs) -> R:
+            with self:
+                return function(*args, **kwargs)
+
+        return in_turn

@@ -3,7 +3,11 @@
 import threading
 import time
 
+from gamengen.backends.backend import open_backend
+from gamengen.model.diffusion import Sampling
+from gamengen.play.dream import Dream, Settings
 from gamengen.play.turns import Turns
+from tests.dreams import Made
 
 
 def test_turns_are_served_in_the_order_of_asking() -> None:
@@ -40,3 +44,22 @@ def test_one_who_asks_again_at_once_waits_for_all_others() -> None:
     for thread in threads:
         thread.join(10)
     assert abs(served[0] - served[1]) <= 1, served
+
+
+def test_a_frame_of_many_steps_takes_a_turn_for_each(playable: Made) -> None:
+    """So that nobody waits for more than one pass of a network of another's."""
+
+    class Counted(Turns):
+        taken = 0
+
+        def __enter__(self) -> None:
+            super().__enter__()
+            self.taken += 1
+
+    turns = Counted()
+    dream = Dream(playable.weights, open_backend("eager"), turns=turns)
+    dream.settings = Settings("teacher", Sampling(4))
+    dream.start(playable.history)
+    before = turns.taken
+    dream.step(0)
+    assert turns.taken - before == 4 + 1, "passes, and the picture"
