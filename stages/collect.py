@@ -35,7 +35,7 @@ AGENT_BYTES = 200_000_000  # with its optimizer; twice while a checkpoint replac
 class Params(StageParams):
     """Which game, who plays it, and how much of it to keep."""
 
-    policy: Literal["agent", "random"]
+    policy: Literal["agent", "random", "both"]  # both: half the frames at random, first
     scenario: str
     resolution: Resolution
     supersampling: Supersampling
@@ -75,13 +75,18 @@ class Params(StageParams):
             )
         rollouts = ceil(steps / rollout)  # whole ones
         trained_on = rollouts * rollout * self.action_tics // self.tics_per_frame
-        if trained_on >= self.frames:
+        least = trained_on if self.policy == "agent" else 2 * trained_on
+        if self.frames <= least:
             raise ValueError(
-                f"frames: {self.frames}: must be more than the {trained_on} that "
-                f"agent.training_steps: {steps} make in rollouts of {rollout}, to leave some to "
-                "the finished agent"
+                f"frames: {self.frames}: must be more than {least}: agent.training_steps: {steps} "
+                f"make {trained_on} in rollouts of {rollout}, and the finished agent plays too"
             )
         return self
+
+    @property
+    def random_frames(self) -> int:
+        """Of ``frames``, those that are played by nobody, before an agent trains."""
+        return {"agent": 0, "both": self.frames // 2, "random": self.frames}[self.policy]
 
 
 def main(params: Params, episodes: Path) -> None:
@@ -102,21 +107,25 @@ def main(params: Params, episodes: Path) -> None:
             accelerator.print(f"resumed at frame {collection.frames} of {frames}")
         for each, progress in zip(writers, collection.state.games, strict=True):
             EpisodeWriter(own / each.store, facts, progress.rows)  # fails now if it is damaged
-        policy: Policy = "training" if params.policy == "agent" else "random"
+        policy: Policy = "random" if params.random_frames else "training"
         games = start_games(facts, params.rules, writers, policy, collection.state.games)
+        agent, rollout = None, params.agent.rollout_steps
         try:
-            agent, choose = None, uniform(params, rank, len(facts.actions))
-            if policy == "training":
-                if collection.saved is not None:
-                    agent = saved_agent(collection.saved / "agent.zip", games)
+            if policy == "random" and collection.saved_agent is None:
+                choose = uniform(params, rank, len(facts.actions))
+                at_random = ceil(params.random_frames / processes)
+                play(games, choose, at_random, rollout, collection, agent)
+                games.env_method("play_as", "training")
+            if params.policy != "random":
+                if collection.saved_agent is not None:
+                    agent = saved_agent(collection.saved_agent, games)
+                    collection.restore_random()
                 else:
                     agent = new_agent(params.agent, games, params.seed + rank)
-                collection.restore_random()
                 steps = ceil(params.agent.training_steps / processes)
                 train(agent, steps, collection, board(accelerator, episodes))
                 games.env_method("play_as", "trained")
-                choose = partial(chosen, agent)
-            play(games, choose, frames, params.agent.rollout_steps, collection, agent)
+                play(games, partial(chosen, agent), frames, rollout, collection, agent)
             collection.close_row()
             collection.save(games, agent)
         finally:
@@ -141,7 +150,7 @@ def checked(params: Params, episodes: Path) -> GameFacts:
     )
     Game(facts, automap=True).close()  # fails now if a WAD is missing
     frames = params.frames * facts.height * facts.width * 3
-    agents = 2 * AGENT_BYTES if params.policy == "agent" else 0
+    agents = 2 * AGENT_BYTES if params.policy != "random" else 0
     require_space(episodes.parent, frames + agents, f"collect.frames: {params.frames}")
     return facts
 

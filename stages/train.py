@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeInt, model_validator
 from gamengen.data.encoding import read_facts, require_same_encoder
 from gamengen.data.latents import Latents, Window, Windows
 from gamengen.data.loader import Loader
+from gamengen.data.splits import Selection
 from gamengen.model.denoiser import Denoiser
 from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling, require_sampleable
 from gamengen.model.unet import GROUPS
@@ -63,7 +64,7 @@ class Params(StageParams):
     """The denoiser and how it is trained."""
 
     context_frames: Annotated[Size, Field(le=1024)]
-    data_share: float = Field(gt=0, le=1)  # of the episodes, spread evenly
+    data: Selection
     unet: UNet
     residual: bool  # diffuse the change since the last frame; the paper: the latent itself
     noise: NoiseSchedule
@@ -128,7 +129,7 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     accelerator.print(f"precision: {precision}")
     ema = Ema(denoiser, params.ema_decay)
     run_of = params.context_frames, params.objective.targets
-    windows = Windows(latents, "train", *run_of, params.data_share)
+    windows = Windows(latents, "train", *run_of, params.data)
     rank = accelerator.process_index
     size = per_process_batch_size(params.batch_size, accelerator.num_processes, "train")
 

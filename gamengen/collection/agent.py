@@ -134,6 +134,7 @@ def play(
     agent: PPO | None,
 ) -> None:
     """Play, without learning, until ``frames`` are recorded and every episode begun is over."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     observations = stacked(games.env_method("observation"))
     while not collection.all_idle:
@@ -145,3 +146,4 @@ def play(
         if collection.steps % (rollout_steps * games.num_envs) == 0 or collection.interrupt.asked:
             collection.close_row()
             collection.pause(games, agent)
+    torch.set_num_threads(threads)

@@ -54,7 +54,7 @@ class Collection:
         self.first_frames, self.pauses = self.frames, 0
         self.ended: list[float] = []
         self.interrupt = Interrupt(insist=True)
-        self.all_idle = False
+        self.all_idle = all(game.idle for game in self.state.games)
         self.bar = tqdm(
             total=max(frames, self.frames),
             initial=self.frames,
@@ -71,6 +71,12 @@ class Collection:
     def __exit__(self, *_: object) -> None:
         self.interrupt.__exit__()
         self.bar.close()
+
+    @property
+    def saved_agent(self) -> Path | None:
+        """The agent of the newest checkpoint, where there was one already."""
+        agent = self.saved and self.saved / "agent.zip"
+        return agent if agent and agent.exists() else None
 
     def restore_random(self) -> None:
         """Put the global generators back where the checkpoint left them."""

@@ -27,6 +27,11 @@ class Progress(BaseModel, frozen=True, extra="forbid"):
     running: Running | None = None
 
     @property
+    def idle(self) -> bool:
+        """Whether it plays no more."""
+        return self.finishing and self.running is None
+
+    @property
     def rows(self) -> int:
         """Of the store: frames of the episodes that are over."""
         return sum(entry.length for entry in self.entries)

@@ -103,8 +103,8 @@ class RecordedGame(gymnasium.Env):
         return dict(self.seen)
 
     def play_as(self, policy: Policy) -> None:
-        """Who plays the episodes that begin from now on."""
-        self.policy = policy
+        """Who plays the episodes that begin from now on, after ``finish`` too."""
+        self.policy, self.finishing = policy, False
 
     def finish(self) -> None:
         """Begin no more episodes; the one in progress is played to its end."""

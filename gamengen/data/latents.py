@@ -17,6 +17,7 @@ from gamengen.data.encoding import AutoencoderConfig
 from gamengen.data.episodes import Episodes
 from gamengen.data.index import Entry, Index, Split, of_split, read_index
 from gamengen.data.positions import Position, Positions
+from gamengen.data.splits import Selection
 from gamengen.runtime.errors import InputError
 
 ROWS_PER_CHUNK = 64
@@ -172,15 +173,20 @@ class Windows:
     """Runs of ``targets`` frames of a split, each with the ``context_frames`` that led to it.
 
     A run may begin at any frame but the first of its episode: what is missing before an episode's
-    start is its first frame, standing still. Of the episodes, ``share`` are taken, spread evenly.
+    start is its first frame, standing still.
     """
 
     def __init__(
-        self, latents: Latents, split: Split, context_frames: int, targets: int, share: float = 1.0
+        self,
+        latents: Latents,
+        split: Split,
+        context_frames: int,
+        targets: int,
+        selection: Selection | None = None,
     ) -> None:
         self.latents, self.context_frames, self.targets = latents, context_frames, targets
         found = latents.of(split, longer_than=targets)
-        self.entries = [found[int(n / share)] for n in range(max(1, round(len(found) * share)))]
+        self.entries = selection.of(found) if selection else found
         self.first_targets = Positions(self.entries, first=1, left_out=targets - 1)
 
     def __len__(self) -> int:

@@ -1,12 +1,16 @@
 """Which episodes are trained on, chosen by and reported on."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
 from gamengen.data.index import Entry, Split
+from gamengen.runtime.errors import InputError
+from gamengen.runtime.settings import Settings
+
+PLAYERS = {"training": "agent", "trained": "agent", "random": "random"}
 
 
 class Shares(BaseModel, frozen=True, extra="forbid"):
@@ -46,3 +50,20 @@ def split(entries: Sequence[Entry], shares: Shares) -> list[Entry]:
     last = next(entry.seed for entry in reversed(order) if entry.seed not in (first, second))
     found |= {first: "test", second: "validation", last: "train"}
     return [entry.model_copy(update={"split": found[entry.seed]}) for entry in entries]
+
+
+class Selection(Settings):
+    """Which episodes of a split are used: those played by somebody, and of these a share."""
+
+    share: float = Field(gt=0, le=1)  # spread evenly
+    played_by: Literal["anyone", "agent", "random"]  # agent: in training, and finished
+
+    def of(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Raises InputError where none was played so."""
+        kept = [e for e in entries if self.played_by in ("anyone", PLAYERS[e.policy])]
+        if not kept:
+            raise InputError(
+                f"params.yaml: train.data.played_by: {self.played_by}: of {len(entries)} episodes "
+                "none was: see collect.policy"
+            )
+        return [kept[int(n / self.share)] for n in range(max(1, round(len(kept) * self.share)))]

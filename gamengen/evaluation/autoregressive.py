@@ -52,10 +52,13 @@ def compared_steps(frames: int) -> list[int]:
 def measure(
     videos: dict[str, Tensor], held: Heldout, places: Sequence[Position], distance: PictureDistance
 ) -> Table:
-    """Rows of ``episode``, ``step`` and ``<name>/<metric>`` ``[steps]``, one per rollout."""
-    compared = compared_steps(videos["real"].shape[1])
+    """Rows of ``episode``, ``step``, ``motion`` and ``<name>/<metric>`` ``[steps]``, one per
+    rollout."""
+    frames = videos["real"].shape[1]
+    compared = compared_steps(frames)
     table: Table = {
         "episode": np.array([held.number(place) for place in places]),
+        "motion": np.array([motion(held, place, frames) for place in places]),
         "step": np.tile(compared, (len(places), 1)),
     }
     for name, shown in videos.items():

@@ -49,7 +49,7 @@ def _told(
     out: Nested = {}
     write(out, named.format("psnr_pooled"), in_decibels(pooled), 2)
     for metric, values in each.items():
-        digits = 2 if metric == "psnr" else 4
+        digits = 2 if metric.startswith("psnr") else 4
         write(out, named.format(metric), estimate(values.astype(np.float64), episodes), digits)
     return out
 

@@ -17,12 +17,14 @@ from gamengen.evaluation.heldout import Heldout
 from gamengen.evaluation.scores import Nested, write
 from gamengen.evaluation.shards import Table, with_prefix
 from gamengen.evaluation.statistics import ratio
+from gamengen.game.facts import GameFacts
 from gamengen.runtime import device
 from gamengen.runtime.settings import Settings
 
 # On Doom's screen of 320 x 200 (st_stuff.c): where a number's last digit ends, and its digits.
 RIGHT = {"SELECTED_WEAPON_AMMO": 44, "HEALTH": 90}
 SCREEN_WIDTH, SCREEN_HEIGHT, TOP, HEIGHT, WIDTH, PLACES = 320, 200, 171, 16, 14, 3
+BAR_HEIGHT = 32
 BLANK = 10  # the glyph before the first digit
 READABLE = 0.9  # of the game's own frames: who reads fewer of them reads nothing
 
@@ -56,6 +58,17 @@ class StatusBar:
         return torch.where(is_one, number, -1)
 
 
+def is_shown(game: GameFacts) -> bool:
+    """Whether the game has Doom's status bar."""
+    return any(name in game.variables for name in RIGHT)
+
+
+def bar_of(frames: UInt8[Tensor, "*n h w 3"]) -> UInt8[Tensor, "*n bar w 3"]:
+    """The whole bar: it is as wide as the picture, at its bottom."""
+    height, width = frames.shape[-3:-1]
+    return frames[..., height - max(1, round(BAR_HEIGHT * width / SCREEN_WIDTH)) :, :, :]
+
+
 def cells(frames: UInt8[Tensor, "*n h w 3"], variable: str) -> Float[Tensor, "*n places d"]:
     """The pixels of each digit of a number. The bar is as wide as the picture, at its bottom."""
     height, width = frames.shape[-3:-1]
@@ -82,7 +95,7 @@ def learn(
     first digits count that it has in common with the one of the frame before.
     """
     variables = [name for name in RIGHT if name in episodes.game.variables]
-    if params.frames == 0 or not variables:
+    if params.frames == 0 or not is_shown(episodes.game):
         return None
     entries, count = episodes.of("train"), 0
     sums: dict[tuple[str, int, int], Tensor] = {}

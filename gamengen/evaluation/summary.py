@@ -19,6 +19,8 @@ from gamengen.evaluation.statistics import estimate, ratio
 from gamengen.game.facts import GameFacts
 from gamengen.runtime.replacing import replacing
 
+DIFFICULTIES = ("easy", "medium", "hard")
+
 
 @dataclass(frozen=True)
 class Names:
@@ -90,7 +92,11 @@ def _means(table: Table, names: Sequence[str], chosen: np.ndarray) -> Nested:
 
 
 def autoregressive(table: Table, names: Sequence[str]) -> Nested:
-    """Means over the steps that are compared, and at the first and the last one."""
+    """Means over the steps that are compared, and at the first and the last one.
+
+    ``by_difficulty`` are the last step's in thirds of the rollouts: easy ones are those whose real
+    videos move least.
+    """
     rollouts, compared = table["step"].shape
     out: Nested = {
         "rollouts": rollouts,
@@ -102,7 +108,18 @@ def autoregressive(table: Table, names: Sequence[str]) -> Nested:
         out[name] = {}
         for named, steps in parts.items():
             out[name] |= _over(table, name, steps, named)
+    if rollouts >= len(DIFFICULTIES):
+        thirds = np.array_split(np.argsort(table["motion"], kind="stable"), len(DIFFICULTIES))
+        out["by_difficulty"] = {}
+        for difficulty, rows in zip(DIFFICULTIES, thirds, strict=True):
+            third = {column: values[rows] for column, values in table.items()}
+            out["by_difficulty"][difficulty] = {name: _last(third, name) for name in names}
     return out
+
+
+def _last(table: Table, name: str) -> Nested:
+    last = _over(table, name, slice(table["step"].shape[1] - 1, None), "{}_last")
+    return {key: last[key] for key in last if key.startswith(("psnr_last", "lpips_alex"))}
 
 
 def _over(table: Table, name: str, steps: slice, named: str) -> Nested:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from gamengen.data.positions import Position
+from gamengen.evaluation import status_bar
 from gamengen.evaluation.enemies import Sightings
 from gamengen.evaluation.heldout import Heldout
-from gamengen.evaluation.metrics import PictureDistance
+from gamengen.evaluation.metrics import PictureDistance, decibels, squared_error
 from gamengen.evaluation.moving import moves
 from gamengen.evaluation.player import Model, Progress, predict
 from gamengen.evaluation.shards import Table
@@ -45,7 +46,10 @@ def measure(
     sightings: Sightings | None,
     distance: PictureDistance,
 ) -> Table:
-    """Rows of ``episode``, ``moving`` and ``<name>/<metric>``, one per place."""
+    """Rows of ``episode``, ``moving`` and ``<name>/<metric>``, one per place.
+
+    ``psnr_status_bar`` is the PSNR of Doom's status bar alone, where the game has one.
+    """
     table: Table = {
         "episode": np.array([held.number(place) for place in places]),
         "moving": np.array([moves(held, place, sightings) for place in places]),
@@ -55,4 +59,7 @@ def measure(
             continue
         for metric, values in distance(shown, pictures["real"]).items():
             table[f"{name}/{metric}"] = values
+        if status_bar.is_shown(held.episodes.game):
+            bars = (status_bar.bar_of(frames) for frames in (shown, pictures["real"]))
+            table[f"{name}/psnr_status_bar"] = decibels(squared_error(*bars))
     return table

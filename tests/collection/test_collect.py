@@ -83,6 +83,36 @@ def test_random_play_under_one_index(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert not list(tmp_path.glob(".resume/*"))
 
 
+def test_half_at_random_then_an_agent_whenever_it_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked = params(Params, "collect", policy="both", frames=600)
+    main(asked, tmp_path / "straight")
+    assert_whole(tmp_path / "straight")
+    straight = Episodes(tmp_path / "straight")
+    played = dict.fromkeys(("random", "training", "trained"), 0)
+    for entry in straight.entries:
+        played[entry.policy] += entry.length
+    assert played["random"] >= asked.random_frames == asked.frames // 2
+    assert played["training"] > 0 < played["trained"]
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("new_agent", "chosen"):
+        with monkeypatch.context() as patched:
+            patched.setattr(collect, name, stop)
+            with pytest.raises(KeyboardInterrupt):
+                main(asked, tmp_path / "cut")
+    main(asked, tmp_path / "cut")
+    assert Episodes(tmp_path / "cut").entries == straight.entries
+    for entry in straight.entries:
+        cut = Episodes(tmp_path / "cut").frames(entry)
+        np.testing.assert_array_equal(straight.frames(entry), cut)
+    rewards = [(tmp_path / name / "reward.csv").read_text() for name in ("straight", "cut")]
+    assert rewards[0] == rewards[1]
+
+
 def kill_both_games(process: subprocess.Popen[str]) -> None:
     """One by its engine, the other by the process that steers its engine."""
     children = psutil.Process(process.pid).children(recursive=True)
@@ -165,7 +195,7 @@ def test_an_edited_game_is_another_collection(
     [
         ({"tics_per_frame": 3}, "action_tics: 4: must be a multiple of tics_per_frame: 3"),
         ({"agent": {"batch_size": 48}}, "agent.batch_size: 48: must divide .* = 64"),
-        ({"frames": 128}, "frames: 128: must be more than the 128 that agent.training_steps: 64"),
+        ({"frames": 128}, "frames: 128: must be more than 128: agent.training_steps: 64 make"),
     ],
 )
 def test_numbers_that_do_not_fit_together_are_refused(changes: dict[str, Any], message: str):

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from gamengen.data.episodes import Episodes
 from gamengen.data.latents import Latents, Windows, pad_history
+from gamengen.data.splits import Selection
+from gamengen.runtime.errors import InputError
 from tests.artifacts import make_autoencoder, make_episodes, make_latents
 
 
@@ -31,7 +34,20 @@ def test_a_share_of_the_episodes_is_spread_evenly(tmp_path: Path) -> None:
     every = latents.of("train")
     assert len(every) == 6
     for share, kept in ((1.0, every), (0.5, every[::2]), (0.01, every[:1])):
-        assert Windows(latents, "train", 3, 1, share).entries == kept
+        selection = Selection(share=share, played_by="anyone")
+        assert Windows(latents, "train", 3, 1, selection).entries == kept
+
+
+def test_episodes_are_chosen_by_who_played_them(tmp_path: Path) -> None:
+    episodes = make_episodes(tmp_path / "episodes", episodes=3, length=6)
+    (entry, *_) = Episodes(episodes).entries
+    policies = ("random", "training", "trained", "random")
+    entries = [entry.model_copy(update={"policy": policy}) for policy in policies]
+    for player, kept in (("anyone", [0, 1, 2, 3]), ("agent", [1, 2]), ("random", [0, 3])):
+        found = Selection(share=1.0, played_by=player).of(entries)
+        assert found == [entries[n] for n in kept]
+    with pytest.raises(InputError, match=r"train\.data\.played_by: agent: of 1 episodes none"):
+        Selection(share=1.0, played_by="agent").of(entries[:1])
 
 
 def test_a_window_is_the_frames_and_actions_that_led_to_its_target(latents: Latents) -> None:

@@ -388,6 +388,37 @@ def test_pooled_interval_covers_the_truth_nineteen_times_in_twenty() -> None:
     assert 0.90 < inside / 500 < 0.97
 
 
+def test_difficulty_is_how_much_the_real_video_moves() -> None:
+    table = {
+        "episode": np.arange(7),
+        "step": np.tile([1, 2], (7, 1)),
+        "motion": np.array([3.0, 0, 6, 1, 5, 2, 4]),
+        "copy_last/mse": np.tile(10.0 ** -np.array([3.0, 0, 6, 1, 5, 2, 4])[:, None], (1, 2)),
+        "copy_last/lpips_alex": np.zeros((7, 2)),
+    }
+    found = summary.autoregressive(table, ["copy_last"])["by_difficulty"]
+    white = 20 * math.log10(255)
+    for difficulty, motion in (("easy", 1), ("medium", 3.5), ("hard", 5.5)):
+        assert found[difficulty]["copy_last"]["psnr_last"] == round(white + 10 * motion, 2)
+    few = {name: values[:2] for name, values in table.items()}
+    assert "by_difficulty" not in summary.autoregressive(few, ["copy_last"])
+
+
+def test_the_status_bar_is_told_apart(held: Heldout, models: list[Model]) -> None:
+    places = sample_targets(held.entries, 2, seed=1)
+    pictures = teacher_forced.predictions(held, models, places, silent, 0)
+    bar = round(32 * pictures["real"].shape[2] / 320)
+    shown = pictures["real"].clone()
+    shown[:, -bar:] = 255 - shown[:, -bar:]
+    table = teacher_forced.measure(
+        {"real": pictures["real"], "above": shown}, held, places, None, PictureDistance(CPU)
+    )
+    error = (255.0 - 2 * pictures["real"][:, -bar:].double()).square().mean((1, 2, 3))
+    np.testing.assert_allclose(
+        table["above/psnr_status_bar"], 10 * np.log10(255**2 / error.numpy()), atol=0.01
+    )
+
+
 def test_without_moving_frames_the_reason_is_told() -> None:
     told = summary.teacher_forced(table_of([False] * 2, copy_last=np.ones(2)), ["copy_last"])
     assert told["moving"]["frames"] == 0
