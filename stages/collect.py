@@ -126,7 +126,6 @@ def main(params: Params, episodes: Path) -> None:
                 train(agent, steps, collection, board(accelerator, episodes))
                 games.env_method("play_as", "trained")
                 play(games, partial(chosen, agent), frames, rollout, collection, agent)
-            collection.close_row()
             collection.save(games, agent)
         finally:
             games.close()

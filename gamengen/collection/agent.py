@@ -146,4 +146,5 @@ def play(
         if collection.steps % (rollout_steps * games.num_envs) == 0 or collection.interrupt.asked:
             collection.close_row()
             collection.pause(games, agent)
+    collection.close_row()
     torch.set_num_threads(threads)

@@ -60,6 +60,7 @@ def load(
     # All sessions share what a back end builds: built now, no page waits for it. What it records
     # for each thread a session records when it begins.
     Dream(weights, backend).warm_up()
+    as_played = defaults(weights)
     return Source(
         facts=episodes.game,
         episodes=episodes,
@@ -68,6 +69,6 @@ def load(
         guided=weights.teacher.augmentation.context_dropout > 0,
         new_dream=lambda: Dream(weights, backend, turns=turns),
         new_real=lambda: new_real(episodes.game),
-        defaults=defaults(weights),
+        defaults=as_played if weights.distilled else {"teacher": as_played["teacher"]},
         first="student" if weights.distilled else "teacher",
     )

@@ -61,6 +61,9 @@ def test_a_fresh_clone_plays_at_once(address: str) -> None:
         assert time.monotonic() - began < 10, "the engine was warm before the page was announced"
         page.keyboard.down("ArrowLeft")
         until(lambda: int(page.inner_text("#since")) > 20, 20)
+        assert page.is_hidden("#model"), "one network ships: there is nothing to choose"
+        assert page.is_visible("#steps")
+        assert page.is_hidden("#guidance"), "it was not trained for it"
         page.click("#beside")
         page.keyboard.press("ArrowLeft")
         until(lambda: "real game" in page.inner_text("#label-left"), 30)

@@ -304,10 +304,12 @@ const SLIDERS = {
 
 function showModel(name, send = true) {
   model = name;
+  $("model").hidden = Object.keys(hello.defaults).length < 2;
   for (const button of $("model").children) press(button, button.dataset.model === name);
   for (const [id, field] of Object.entries(SLIDERS)) {
     $(id).max = hello.limits[name][field];
     $(id).value = hello.defaults[name][field];
+    $(id).parentElement.hidden = $(id).min === $(id).max; // nothing to choose
   }
   showSettings();
   if (send) sendSettings();
