@@ -16,7 +16,12 @@ from pydantic import AwareDatetime, BaseModel, ValidationError
 from gamengen.runtime.errors import InputError
 
 FILE = Path("data/blind.jsonl")
-PAPER = {("clips", 1.6): "58 %", ("clips", 3.2): "60 %"}  # of 10 raters x 130 clips
+PAPER = {  # section 5.1: of 10 raters x 130 clips; by kind, seconds, and seconds of play before
+    ("clips", 1.6, 0.0): "58 %",
+    ("clips", 3.2, 0.0): "60 %",
+    ("clips", 1.6, 300.0): "50 %",
+    ("clips", 3.2, 300.0): "50 %",
+}
 MOST = 32 * 2**20  # bytes of answers: about 100,000
 Z = 1.959964  # 97.5 % quantile of the normal distribution
 
@@ -28,6 +33,7 @@ class Record(BaseModel, frozen=True, extra="forbid"):
     rater: str
     kind: Literal["clips", "active"]
     seconds: float  # of each clip, or of play at most
+    after: float = 0.0  # seconds that the model had played before its clip, at least
     scenario: str
     episode: str
     frame: int  # of the episode at which it begins
@@ -90,6 +96,7 @@ class Verdict(BaseModel, frozen=True):
 
     kind: Literal["clips", "active"]
     seconds: float
+    after: float
     model: str
     raters: int
     count: int
@@ -102,10 +109,11 @@ class Verdict(BaseModel, frozen=True):
 
 
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
-    """One per kind, length and model."""
-    groups: dict[tuple[str, float, str], list[Record]] = {}
+    """One per kind, length, play before, and model."""
+    groups: dict[tuple[str, float, float, str], list[Record]] = {}
     for record in records:
-        groups.setdefault((record.kind, record.seconds, record.model), []).append(record)
+        kind = record.kind, record.seconds, record.after, record.model
+        groups.setdefault(kind, []).append(record)
     counted = [(group, [r for r in group if not r.cut_short]) for group in groups.values()]
     return [_verdict(group, whole) for group, whole in counted if whole]
 
@@ -118,6 +126,7 @@ def _verdict(group: Sequence[Record], whole: Sequence[Record]) -> Verdict:
     return Verdict(
         kind=first.kind,
         seconds=first.seconds,
+        after=first.after,
         model=first.model,
         raters=len({record.rater for record in whole}),
         count=len(whole),
@@ -126,7 +135,7 @@ def _verdict(group: Sequence[Record], whole: Sequence[Record]) -> Verdict:
         high=high,
         knew_after=statistics.median(times) if times else None,
         cut_short=len(group) - len(whole),
-        paper=PAPER.get((first.kind, first.seconds)),
+        paper=PAPER.get((first.kind, first.seconds, first.after)),
     )
 
 
@@ -134,6 +143,7 @@ def in_words(verdict: Verdict) -> str:
     """``Two clips of 1.6 s (student, 1 step): real game chosen 12 of 20 times, 60 % [39, 78]``."""
     clips = verdict.kind == "clips"
     what = f"two clips of {verdict.seconds:g} s" if clips else f"{verdict.seconds:g} s of play"
+    what += f" after {verdict.after / 60:g} minutes of play" if verdict.after else ""
     did = "real game chosen" if clips else "told right"
     share = 100 * verdict.right / verdict.count
     text = (

@@ -83,11 +83,15 @@ class Save(Message):
 
 
 class Trial(Message):
-    """The next trial of a blind test: two clips of so many seconds, or so many of play."""
+    """The next trial of a blind test: two clips of so many seconds, or so many of play.
+
+    ``after`` is for how many seconds the model has played before its clip.
+    """
 
     type: Literal["trial"]
     kind: Literal["clips", "active"]
     seconds: Annotated[float, Field(gt=0, le=120)]
+    after: Annotated[float, Field(ge=0, le=600)] = 0
     rater: Annotated[str, Field(max_length=40, pattern=r"^[\w .-]*$")] = ""
 
 

@@ -7,7 +7,7 @@ import asyncio
 import threading
 from collections import deque
 
-from gamengen.play.protocol import BadMessage, Command, Keys, SetSampling
+from gamengen.play.protocol import BadMessage, Command, Keys, Leave, SetSampling
 
 MAX_WAITING = 16
 MAX_NOTICES = 32
@@ -53,6 +53,11 @@ class Inbox:
         """The oldest command that waits, if any."""
         with self.changed:
             return self.commands.popleft() if self.commands else None
+
+    def leaving(self) -> bool:
+        """Whether the page is gone, or waits to leave a blind test."""
+        with self.changed:
+            return self.closed or any(isinstance(command, Leave) for command in self.commands)
 
     def sample(self) -> list[str]:
         """Buttons held now, or tapped since the last sample; the newest press last."""

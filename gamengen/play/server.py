@@ -13,7 +13,7 @@ from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response, WebSocket
 
-from gamengen.play import protocol, trials
+from gamengen.play import protocol, questions
 from gamengen.play.blind import Answers
 from gamengen.play.keys import key_map
 from gamengen.play.origin import host_allowed, same_origin
@@ -192,7 +192,7 @@ def hello(source: Source) -> dict[str, Any]:
         },
         "model": source.first,
         "defaults": {name: asdict(s.sampling) for name, s in source.defaults.items()},
-        "blind": {"clips": trials.CLIP_SECONDS, "active": trials.PLAY_SECONDS},
+        "blind": questions.for_page(),
     }
 
 

@@ -102,7 +102,9 @@ class Session:
             return
         if isinstance(command, protocol.Trial) and self.mode is self.playing:
             self.pace.unlimited = False
-            self.mode = Trials(self.source, self.match, self.answers, self._tell, self._wanted)
+            self.mode = Trials(
+                self.source, self.match, self.answers, self._tell, lambda: not self.inbox.leaving()
+            )
         shown = self.mode.handle(command)
         if shown is not None:
             self._show(shown)

@@ -14,16 +14,12 @@ from gamengen.play import protocol
 from gamengen.play.blind import Answers, Record, verdicts
 from gamengen.play.dream import Settings
 from gamengen.play.keys import action_of
+from gamengen.play.long_dream import LongDream
 from gamengen.play.match import Match
 from gamengen.play.picture import to_jpeg
 from gamengen.play.protocol import BadMessage, Command, Shown, Tell
+from gamengen.play.questions import OPTIONS, require_offered
 from gamengen.play.source import Source
-
-CLIP_SECONDS = (1.6, 3.2)  # the paper's
-PLAY_SECONDS = (10.0, 20.0, 60.0)
-
-
-OPTIONS = {"clips": ("left", "right"), "active": ("real", "neural")}  # to choose from, by kind
 
 
 @dataclass
@@ -54,6 +50,7 @@ class Trials:
         self.source, self.match, self.answers = source, match, answers
         self.tell, self.wanted = tell, wanted
         self.random = random.SystemRandom()
+        self.long_dream = LongDream(source, match, self.random, tell, wanted)
         self.paused = True
         self.open: PendingTrial | None = None
         self.answered: list[Record] = []
@@ -90,19 +87,15 @@ class Trials:
         return [verdict.model_dump() for verdict in verdicts(self.answered)]
 
     def _start_trial(self, question: protocol.Trial) -> Shown | None:
-        offered = CLIP_SECONDS if question.kind == "clips" else PLAY_SECONDS
-        if question.seconds not in offered:
-            raise BadMessage(f"seconds: {question.seconds:g}: one of {offered}")
+        require_offered(question)
         self.paused = True
         length = round(question.seconds * self.source.fps)
         entry, frame = self._moment(length if question.kind == "clips" else 1)
-        truth = self.random.choice(OPTIONS[question.kind])
+        truth = self.random.choice(list(OPTIONS[question.kind]))
         self.open = PendingTrial(question, entry, frame, truth, length)
-        history = self.source.history(entry, frame)
         if question.kind == "clips":
-            self.match.start(history, beside=False)
             return self._clips(self.open)
-        frames = self.match.start(history, beside=True)
+        frames = self.match.start(self.source.history(entry, frame), beside=True)
         if len(frames) < 2:
             self.open = None
             raise BadMessage(self.match.lost or "the real game cannot be started")
@@ -126,21 +119,35 @@ class Trials:
         raise AssertionError("a place outside of all episodes")
 
     def _clips(self, trial: PendingTrial) -> Shown | None:
-        """The recorded frames and the model's own, given the recorded actions, side by side."""
+        """The recorded frames and the model's own, side by side; None when it was stopped."""
         first, last = trial.frame + 1, trial.frame + 1 + trial.length
-        actions = self.source.episodes.actions(trial.entry)[trial.frame : last - 1]
         real = [to_jpeg(f) for f in self.source.episodes.frames(trial.entry, first, last)]
-        neural: list[bytes] = []
-        for action in actions:
-            if not self.wanted():
-                return None
-            neural.append(to_jpeg(self.match.step(int(action))[-1]))
-            if len(neural) % 4 == 0:
-                self.tell({"type": "making", "share": round(len(neural) / trial.length, 2)})
+        neural = self._neural(trial)
+        if neural is None:
+            self.open = None  # what was never shown has no answer
+            return None
         left, right = (real, neural) if trial.truth == "left" else (neural, real)
         trial.made = trial.length
         header = {"type": "clips", "fps": self.source.fps, "trial": len(self.answered) + 1}
         return Shown([*left, *right], header, padded=True)
+
+    def _neural(self, trial: PendingTrial) -> list[bytes] | None:
+        """The model's own frames, given the recorded actions of the clip."""
+        if trial.question.after == 0:
+            self.match.start(self.source.history(trial.entry, trial.frame), beside=False)
+        elif not self.long_dream.ready(trial.question.after, trial.length):
+            return None
+        made: list[bytes] = []
+        last = trial.frame + trial.length
+        taken = self.source.episodes.actions(trial.entry)[trial.frame : last]
+        for action in taken:
+            if not self.wanted():
+                return None
+            made.append(to_jpeg(self.match.step(int(action))[-1]))
+            if len(made) % 4 == 0:
+                share = round(len(made) / trial.length, 2)
+                self.tell({"type": "making", "what": "making two clips", "share": share})
+        return made
 
     def _active(self, frame: Frame) -> Shown:
         trial = self.open
@@ -159,6 +166,7 @@ class Trials:
             rater=trial.question.rater,
             kind=trial.question.kind,
             seconds=trial.question.seconds,
+            after=trial.question.after,
             scenario=self.source.facts.scenario,
             episode=trial.entry.id,
             frame=trial.frame,

@@ -20,7 +20,7 @@ GOOD: list[dict[str, Any]] = [
     {"type": "settings", **settings_fields()},
     {"type": "seen", "number": 7},
     {"type": "save", "format": "mp4"},
-    {"type": "trial", "kind": "clips", "seconds": 1.6, "rater": "A. B"},
+    {"type": "trial", "kind": "clips", "seconds": 1.6, "after": 0, "rater": "A. B"},
     {"type": "answer", "choice": "left"},
     {"type": "leave"},
 ]

@@ -1,5 +1,6 @@
 """Answers in a file, and what they say."""
 
+import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,6 +78,21 @@ def test_play_cut_short_is_left_out_and_models_are_kept_apart() -> None:
     assert (student.right, student.count, student.cut_short) == (2, 3, 1)
     assert student.knew_after == 3.5
     assert (teacher.right, teacher.count, teacher.knew_after) == (0, 1, None)
+
+
+def test_clips_after_play_are_kept_apart() -> None:
+    told = [record(), record(after=300.0), record(after=300.0, choice="right")]
+    at_once, later = verdicts(told)
+    assert (at_once.count, later.count, later.right) == (1, 2, 1)
+    assert in_words(later).startswith("two clips of 1.6 s after 5 minutes of play (student")
+    assert in_words(later).endswith("the paper's raters: 50 %")
+
+
+def test_records_from_before_there_was_play_before_clips(answers: Answers) -> None:
+    told = json.loads(record().model_dump_json())
+    del told["after"]
+    answers.path.write_text(json.dumps(told) + "\n")
+    assert answers.read() == [record(after=0.0)]
 
 
 def test_the_command(

@@ -12,6 +12,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from gamengen.model.diffusion import Sampling
+from gamengen.play import questions
 from gamengen.play.blind import Answers
 from gamengen.play.dream import Settings
 from tests.play.worlds import served, until
@@ -165,10 +166,15 @@ def test_editing(page: Page, app: FastAPI) -> None:
 
 
 def test_blind(page: Page, answers: Answers) -> None:
+    assert page.inner_text("#invitation") == questions.INVITATION
+    texts = [button.inner_text() for button in page.locator("#tests button").all()]
+    assert texts == [offer.text for offer in questions.offers()]
     page.fill("#rater", "me")
     page.click("text=Two clips of 1.6 s")
     for count in (1, 2):
         page.wait_for_selector("#answer-first:enabled")
+        assert page.inner_text("#question-text") == questions.QUESTIONS["clips"]
+        assert page.inner_text("#answer-first") == questions.OPTIONS["clips"]["left"]
         assert page.locator("#stats").is_hidden()
         page.click("#answer-first")
         until(lambda wanted=count: answers.path.exists() and len(answers.read()) == wanted, 10)
@@ -185,6 +191,14 @@ def test_blind(page: Page, answers: Answers) -> None:
     page.click("#leave")
     page.wait_for_selector("text=told right")
     assert answers.read()[-1].knew_after > 0
+
+
+def test_clips_after_minutes_of_play_tell_their_progress_and_can_be_left(page: Page) -> None:
+    page.click("text=Two clips of 3.2 s after 5 minutes of play")
+    page.wait_for_selector("#veil:disabled >> text=the model plays 5 minutes first")
+    page.wait_for_selector("#veil-hint >> text=/[1-9] %/")
+    page.click("#leave")
+    page.wait_for_selector("#veil:enabled >> text=press a key to play")
 
 
 def test_after_a_blind_test_page_and_session_are_as_at_first(page: Page, app: FastAPI) -> None:

@@ -33,6 +33,7 @@ def test_good_messages(message: dict[str, Any]) -> None:
         ('{"type": "begin", "start": 0, "path": "/etc"}', "path"),
         ('{"type": "save", "format": "../../x"}', "format"),
         ('{"type": "trial", "kind": "clips", "seconds": 1.6, "rater": "<b>"}', "rater"),
+        ('{"type": "trial", "kind": "clips", "seconds": 1.6, "after": -1}', "after"),
         ('{"type": "keys", "held": [' + '"A",' * 40 + '"A"]}', "held"),
         ('{"type": "pause", "paused": false' + " " * 5000 + "}", "4096"),
     ],

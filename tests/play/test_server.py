@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import threading
 import time
 from dataclasses import replace
@@ -16,12 +17,12 @@ from starlette.websockets import WebSocketDisconnect
 
 from gamengen.backends.backend import open_backend
 from gamengen.model.diffusion import Sampling
-from gamengen.play import playing, protocol, server
+from gamengen.play import playing, protocol, questions, server
 from gamengen.play.__main__ import bind
-from gamengen.play.blind import Answers
+from gamengen.play.blind import Answers, Record
 from gamengen.play.dream import Settings
 from gamengen.play.origin import host_allowed, same_origin
-from gamengen.play.picture import from_jpeg
+from gamengen.play.picture import from_jpeg, to_jpeg
 from gamengen.play.server import create_app
 from gamengen.play.source import Source, load
 from gamengen.runtime.errors import InputError
@@ -295,6 +296,83 @@ def test_two_clips_of_one_length_and_the_answer_is_kept(
     assert [record.rater for record in told] == ["me", "me"]
     assert verdict["right"] == sum(record.right for record in told)
     assert verdict["paper"] == "58 %"
+
+
+def test_clips_after_play_are_of_one_dream_until_it_is_old(
+    client: TestClient, app: FastAPI, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(questions.AFTER, "clips", (0.0, 2.0))
+    monkeypatch.setattr(questions, "OLDEST", 6.0)
+    ages = []
+    with join(client) as socket:
+        player = Player(socket)
+        for after in (2.0, 2.0, 2.0, 0.0, 2.0):
+            player.say("trial", kind="clips", seconds=1.6, after=after)
+            _, pictures = player.until("clips")
+            (session,) = app.state.sessions
+            ages.append(session.match.dream.frames_since_real)
+            player.say("answer", choice="left")
+            player.until("answered")
+            record = answers.read()[-1]
+            assert record.after == after
+            real = pictures[:28] if record.truth == "left" else pictures[28:]
+            assert real == recorded(session.source, record)
+    assert ages == [35 + 28, 35 + 56, 35 + 28, 28, 35 + 28]
+
+
+def recorded(source: Source, record: Record) -> list[bytes]:
+    """The recording of which a trial showed a clip."""
+    (entry,) = [entry for entry in source.episodes.of("test") if entry.id == record.episode]
+    frames = source.episodes.frames(entry, record.frame + 1, record.frame + 29)
+    return [to_jpeg(frame) for frame in frames]
+
+
+def test_minutes_of_play_end_when_the_player_leaves(client: TestClient, answers: Answers) -> None:
+    with join(client) as socket:
+        player = Player(socket)
+        player.say("trial", kind="clips", seconds=1.6, after=300.0)
+        told, _ = player.until("making")
+        assert told["what"] == "the model plays 5 minutes first"
+        player.say("answer", choice="left")
+        player.say("leave")
+        began = time.monotonic()
+        assert "no such question" in player.until("error")[0]["message"]
+        assert player.until("verdict")[0]["verdicts"] == []
+        assert time.monotonic() - began < 2
+        player.say("trial", kind="clips", seconds=1.6)
+        player.until("clips")
+    assert not answers.path.exists()
+
+
+def test_minutes_of_play_end_when_the_page_is_gone_and_others_play_on(
+    client: TestClient, app: FastAPI
+) -> None:
+    with join(client) as other:
+        player = Player(other)
+        with join(client) as socket:
+            Player(socket).say("trial", kind="clips", seconds=1.6, after=300.0)
+            Player(socket).until("making")
+            player.play()
+            header, _ = player.until("frame", lambda h: h["since_real"] == 40)
+            assert header["factor"] > 0.5
+        until(lambda: len(app.state.sessions) == 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"kind": "clips", "seconds": 1.7}, r"seconds: 1.7: one of \(1.6, 3.2\)"),
+        ({"kind": "clips", "seconds": 1.6, "after": 7}, r"after: 7: one of \(0.0, 300.0\)"),
+        ({"kind": "active", "seconds": 10, "after": 300}, r"after: 300: one of \(0.0,\)"),
+    ],
+)
+def test_trials_that_are_not_offered_are_named(
+    client: TestClient, asked: dict[str, Any], named: str
+) -> None:
+    with join(client) as socket:
+        player = Player(socket)
+        player.say("trial", **asked)
+        assert re.match(named, player.until("error")[0]["message"])
 
 
 def test_played_blind_nothing_tells_which_it_is(client: TestClient, answers: Answers) -> None:

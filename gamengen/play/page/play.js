@@ -123,7 +123,7 @@ const heed = {
     veil("still there?", message);
   },
   failed: ({ message }) => veil("something broke", message),
-  making: ({ share }) => test && veil("making two clips", `${Math.round(100 * share)} %`),
+  making: ({ what, share }) => test && veil(what, `${Math.round(100 * share)} %`, true),
   answered: () => test && pose(),
   time_up() {
     if (test) veil("that was it", "which was it?", true);
@@ -581,27 +581,27 @@ function stopEditing() {
 // ---- Blind test
 
 function showTests() {
-  const clips = hello.blind.clips.map((seconds) => ["clips", seconds, `Two clips of ${seconds} s: which is real?`]);
-  const plays = hello.blind.active.map((seconds) => ["active", seconds, `Play up to ${seconds} s: game or model?`]);
+  $("invitation").textContent = hello.blind.invitation;
   $("tests").replaceChildren(
-    ...[...clips, ...plays].map(([kind, seconds, text]) => {
+    ...hello.blind.offers.map(({ text, ...asked }) => {
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = text;
-      button.onclick = () => startTest(kind, seconds);
+      button.onclick = () => startTest(asked);
       return button;
     }),
   );
 }
 
-function startTest(kind, seconds) {
+// ``asked``: kind, seconds, after.
+function startTest(asked) {
   if (!$("rater").reportValidity()) return;
   stopEditing();
   releaseAll();
-  const active = kind === "active";
-  test = { kind, seconds, active, number: 0 };
+  const question = hello.blind.questions[asked.kind];
+  test = { asked, question, active: asked.kind === "active", number: 0 };
   document.body.classList.add("blind");
-  const texts = active ? ["The real game", "The model"] : ["Left", "Right"];
+  const texts = Object.values(hello.blind.options[asked.kind]);
   $("answer-first").textContent = texts[0];
   $("answer-second").textContent = texts[1];
   label([]);
@@ -615,8 +615,7 @@ function pose() {
   $("question").hidden = false;
   showQuestion("");
   veil(test.active ? "one moment" : "making two clips", "", true);
-  const { kind, seconds } = test;
-  say({ type: "trial", kind, seconds, rater: $("rater").value });
+  say({ type: "trial", ...test.asked, rater: $("rater").value });
 }
 
 function showQuestion(text) {
@@ -630,9 +629,9 @@ function showLeft({ blind, left }) {
   if (test.waiting) {
     Object.assign(test, { waiting: false, number: test.number + 1 });
     veil(`trial ${test.number}: press a key to play`, "say which it is as soon as you know");
-    showQuestion("Which is it?");
+    showQuestion(test.question);
   }
-  $("question-text").textContent = left > 0 ? `Which is it? ${left.toFixed(1)} s left` : "Which was it?";
+  $("question-text").textContent = left > 0 ? `${test.question} ${left.toFixed(1)} s left` : "Which was it?";
   test.over = left <= 0;
 }
 
@@ -647,7 +646,7 @@ function watch() {
   const show = () => {
     if (!test || test.clip !== clip) return;
     const at = Math.floor(((performance.now() - began) * clip.fps) / 1000);
-    if (at >= clip.left.length) return showQuestion("Which one is the real game?");
+    if (at >= clip.left.length) return showQuestion(test.question);
     draw([clip.left[at], clip.right[at]]);
     requestAnimationFrame(show);
   };
@@ -655,7 +654,7 @@ function watch() {
 }
 
 function answer(place) {
-  const choices = test.active ? ["real", "neural"] : ["left", "right"];
+  const choices = Object.keys(hello.blind.options[test.asked.kind]);
   say({ type: "answer", choice: choices[place] });
   showQuestion("");
   releaseAll();
@@ -684,7 +683,8 @@ function showVerdict(verdicts) {
       const share = document.createElement("b");
       const words = document.createElement("p");
       share.textContent = percent(one.right / one.count);
-      const what = one.kind === "clips" ? `clips of ${one.seconds} s: real game chosen` : "played: told right";
+      const age = one.after ? ` after ${one.after / 60} minutes of play` : "";
+      const what = one.kind === "clips" ? `clips of ${one.seconds} s${age}: real game chosen` : "played: told right";
       words.textContent =
         `${what} ${one.right} of ${one.count} times; 95 % interval ${percent(one.low)} to ${percent(one.high)}` +
         (one.knew_after === null ? "" : `; knew after ${one.knew_after.toFixed(1)} s`) +
