@@ -42,12 +42,43 @@ SLOW = (
 QUICK = ("tests/pipeline/test_tour.py", "tests/play/test_keys.py", "tests/play/test_protocol.py")
 
 
+# The longest, which begin first, or one of two processes ends by waiting for the other.
+LONG = (
+    "tests/pipeline/test_repro.py",
+    "tests/pipeline/test_flow.py",
+    "tests/pipeline/test_study.py",
+    "tests/runtime/test_xla.py",
+    "tests/pipeline/test_launch.py",
+    "tests/backends/",
+    "tests/evaluation/test_measures_rank.py",
+    "tests/runtime/",
+    "tests/pipeline/",
+    "tests/collection/",
+    "tests/evaluation/test_evaluate.py",
+    "tests/play/",
+    "tests/bench/",
+)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads which tests belong together
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, or one of two processes ends by waiting for the other."""
-    items.sort(key=lambda item: "test_xla.py" not in item.nodeid)
+    items.sort(key=place)
     for item in items:
+        if shares_a_module_fixture(item) and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
         if item.nodeid.startswith(SLOW) and not item.nodeid.startswith(QUICK):
             item.add_marker(pytest.mark.slow)
+
+
+def place(item: pytest.Item) -> int:
+    """In the order in which tests begin."""
+    return next((n for n, name in enumerate(LONG) if item.nodeid.startswith(name)), len(LONG))
+
+
+def shares_a_module_fixture(item: pytest.Item) -> bool:
+    """Whether both processes would make the same, if they shared the tests of this module."""
+    fixtures = item._fixtureinfo.name2fixturedefs.values()  # type: ignore[attr-defined]
+    return any(found[-1].scope == "module" for found in fixtures)
 
 
 @pytest.fixture(scope="session")
