@@ -162,7 +162,8 @@ def call(command: list[str], folder: Path, environment: Mapping[str, str]) -> st
 
 # What runs for seconds here is compiled for minutes otherwise.
 QUICK_XLA = {
-    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false"
 }
 
 
