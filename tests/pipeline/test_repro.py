@@ -9,15 +9,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 from ruamel.yaml import YAML
 
 from tests.conftest import call
 from tests.pipeline.conftest import Dvc
 from tests.tiny import merged
-
-# The pipeline is run once, in whichever of the two processes takes these tests.
-pytestmark = pytest.mark.xdist_group("pipeline")
 
 STAGES = ["collect", "autoencoder", "encode", "train", "decoder", "distill", "evaluate"]
 
