@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 import gamengen  # noqa: F401  settles whether torch_xla may be seen, before anything imports it
 from tests.artifacts import make_autoencoder, make_denoiser, make_episodes, make_latents
@@ -42,12 +43,67 @@ SLOW = (
 QUICK = ("tests/pipeline/test_tour.py", "tests/play/test_keys.py", "tests/play/test_protocol.py")
 
 
+# The longest, which begin first, or one of two processes ends by waiting for the other.
+LONG = (
+    "tests/pipeline/test_repro.py",
+    "tests/pipeline/test_flow.py",
+    "tests/pipeline/test_study.py",
+    "tests/runtime/test_xla.py",
+    "tests/pipeline/test_launch.py",
+    "tests/backends/",
+    "tests/evaluation/test_measures_rank.py",
+    "tests/runtime/",
+    "tests/pipeline/",
+    "tests/collection/",
+    "tests/evaluation/test_evaluate.py",
+    "tests/play/",
+    "tests/bench/",
+)
+# Whose tests share what takes long to make: these files are not divided among processes.
+WHOLE = (
+    "tests/data/test_replay.py",
+    "tests/evaluation/test_enemies.py",
+    "tests/evaluation/test_evaluate.py",
+    "tests/evaluation/test_inverse_dynamics.py",
+    "tests/evaluation/test_measures_rank.py",
+    "tests/evaluation/test_status_bar.py",
+    "tests/game/test_doom.py",
+    "tests/play/test_page.py",
+    "tests/play/test_same_keys.py",
+    "tests/runtime/test_processes.py",
+)
+PIPELINE = LONG[:3]  # of one run of the pipeline
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, or one of two processes ends by waiting for the other."""
-    items.sort(key=lambda item: "test_xla.py" not in item.nodeid)
+    items.sort(key=place)
     for item in items:
         if item.nodeid.startswith(SLOW) and not item.nodeid.startswith(QUICK):
             item.add_marker(pytest.mark.slow)
+
+
+def place(item: pytest.Item) -> int:
+    """In the order in which tests begin."""
+    return next((n for n, name in enumerate(LONG) if item.nodeid.startswith(name)), len(LONG))
+
+
+class Together(LoadScopeScheduling):
+    """What is not to be divided goes to one process, all else to whichever is free.
+
+    pytest-xdist's own groups do nothing under pytest 9.2, which no longer lets names be changed.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        if file in PIPELINE:
+            return "pipeline"
+        return file if file in WHOLE else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    config.option.loadscopereorder = False  # the order is that of ``place``
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -131,7 +187,8 @@ def call(command: list[str], folder: Path, environment: Mapping[str, str]) -> st
 
 # What runs for seconds here is compiled for minutes otherwise.
 QUICK_XLA = {
-    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false"
 }
 
 

@@ -16,9 +16,6 @@ from gamengen.runtime.errors import InputError
 from tests.conftest import call
 from tests.pipeline.test_repro import STAGES
 
-# The pipeline is run once, in whichever of the two processes takes these tests.
-pytestmark = pytest.mark.xdist_group("pipeline")
-
 BREAK_ONCE = """set -eu
 case "$*" in *stages.decoder*) if [ ! -e .broken ]; then touch .broken; exit 1; fi ;; esac
 """

@@ -9,15 +9,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 from ruamel.yaml import YAML
 
 from tests.conftest import call
 from tests.pipeline.conftest import Dvc
 from tests.tiny import merged
-
-# The pipeline is run once, in whichever of the two processes takes these tests.
-pytestmark = pytest.mark.xdist_group("pipeline")
 
 STAGES = ["collect", "autoencoder", "encode", "train", "decoder", "distill", "evaluate"]
 
@@ -148,10 +144,3 @@ def test_interrupt_ends_cleanly_and_the_next_run_goes_on(
     finally:
         os.killpg(again.pid, signal.SIGINT)
     again.communicate(timeout=60)
-
-
-def test_two_processes_share_every_stage(project: Path, environment: dict[str, str]) -> None:
-    log = call(["dvc", "repro", "--force"], project, environment | {"LAUNCH": "launch/two.yaml"})
-    assert ran(log) == STAGES
-    stores = list((project / "data/episodes").glob("*.zarr"))
-    assert {store.name.split("-")[0] for store in stores} == {"process0", "process1"}

@@ -20,8 +20,6 @@ from gamengen.runtime.errors import InputError
 from gamengen.runtime.stage import read_yaml
 from tests.tiny import ROOT
 
-pytestmark = pytest.mark.xdist_group("pipeline")
-
 TOLD: dict[str, Any] = {
     "asks": "Which frames are easier?",
     "limits": "It shows nothing.",

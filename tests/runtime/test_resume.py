@@ -1,10 +1,12 @@
 """N steps equal k steps, a kill -9, and N - k steps, bit for bit on the CPU."""
 
 import csv
+import importlib
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,14 +24,24 @@ LPIPS = [{"backbone": "alex", "weight": 0.3, "share": 0.5, "crop": 32}]
 ALSO = {"autoencoder": {"perceptual": LPIPS}, "decoder": {"perceptual": LPIPS}}
 
 
+def changes_of(stage: str) -> dict[str, Any]:
+    return {"schedule": SCHEDULE} | ALSO.get(stage, {})
+
+
+def run(stage: str, inputs: list[Path], out: Path) -> None:
+    """The stage to its end, in this process."""
+    module = importlib.import_module(f"stages.{stage}")
+    module.main(params(module.Params, stage, **changes_of(stage)), *inputs, out)
+
+
 def start(stage: str, inputs: list[Path], out: Path) -> subprocess.Popen[str]:
     """The stage as a process of its own, in a folder with a params.yaml of its own."""
-    changes = {"schedule": SCHEDULE} | ALSO.get(stage, {})
-    write_params(out.parent / "params.yaml", {stage: changes})
+    write_params(out.parent / "params.yaml", {stage: changes_of(stage)})
+    threads = str(torch.get_num_threads())  # as many as here, or sums are added up otherwise
     return subprocess.Popen(
         [sys.executable, "-m", f"stages.{stage}", *map(str, [*inputs, out])],
         cwd=out.parent,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -67,7 +79,7 @@ def test_killed_and_resumed_is_uninterrupted(
     outs = [tmp_path / name / "out" for name in ("whole", "killed")]
     for out in outs:
         out.parent.mkdir()
-    finish(start(stage, paths, outs[0]))
+    run(stage, paths, outs[0])
     kill_after_a_checkpoint(start(stage, paths, outs[1]), outs[1])
     assert "resumed at step" in finish(start(stage, paths, outs[1]))
     whole, killed = (load_file(out / "diffusion_pytorch_model.safetensors") for out in outs)

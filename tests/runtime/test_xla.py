@@ -7,20 +7,31 @@ import numpy as np
 import pytest
 
 from gamengen.data.latents import Latents
+from tests.artifacts import make_denoiser
 from tests.conftest import on_xla
 
+# Of one resolution: it is compiled in half the time, and train's has two.
+SMALL = {"kind": "small", "widths": [8], "blocks": 1, "head_dim": 8, "embedding_dim": 16}
 
-@pytest.mark.parametrize(
-    ("stage", "inputs"),
-    [
-        ("train", ["latents", "autoencoder"]),
-        ("decoder", ["episodes", "latents", "autoencoder"]),
-        ("distill", ["latents", "denoiser"]),
-    ],
-)
-def test_training_on_xla(stage: str, inputs: list[str], made: Path, tmp_path: Path) -> None:
+
+@pytest.fixture(scope="session")
+def inputs_of(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    """What each stage reads."""
+    names = ("episodes", "latents", "autoencoder")
+    episodes, latents, autoencoder = (made / name for name in names)
+    teacher = make_denoiser(tmp_path_factory.mktemp("xla") / "teacher", latents, network=SMALL)
+    return {
+        "encode": [episodes, autoencoder],
+        "train": [latents, autoencoder],
+        "decoder": [episodes, latents, autoencoder],
+        "distill": [latents, teacher],
+    }
+
+
+@pytest.mark.parametrize("stage", ["train", "decoder", "distill"])
+def test_training_on_xla(stage: str, inputs_of: dict[str, list[Path]], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    told = on_xla("tests.xla_stage", stage, *(str(made / name) for name in inputs), str(out))
+    told = on_xla("tests.xla_stage", stage, *map(str, [*inputs_of[stage], out]))
     assert told["device"].startswith("xla")
     assert told["fallbacks"] == []
     assert told["starts"] == [0, 6], "resumed where it was interrupted"
@@ -38,11 +49,11 @@ def test_training_on_xla(stage: str, inputs: list[str], made: Path, tmp_path: Pa
     assert (out / "diffusion_pytorch_model.safetensors").exists()
 
 
-def test_encoding_on_xla_gives_the_latents_of_the_cpu(made: Path, tmp_path: Path) -> None:
+def test_encoding_on_xla_gives_the_latents_of_the_cpu(
+    made: Path, inputs_of: dict[str, list[Path]], tmp_path: Path
+) -> None:
     out = tmp_path / "latents"
-    told = on_xla(
-        "tests.xla_stage", "encode", *map(str, (made / "episodes", made / "autoencoder", out))
-    )
+    told = on_xla("tests.xla_stage", "encode", *map(str, [*inputs_of["encode"], out]))
     assert told["fallbacks"] == []
     ours, theirs = Latents(out), Latents(made / "latents")
     for entry, twin in zip(ours.entries, theirs.entries, strict=True):
