@@ -153,7 +153,8 @@ class Trials:
         trial = self.open
         assert trial is not None
         left = (trial.length - trial.made) / self.source.fps
-        return Shown([to_jpeg(frame)], {"blind": True, "left": round(left, 1)}, padded=True)
+        number = len(self.answered) + 1  # a frame of the trial before may come after its answer
+        return Shown([to_jpeg(frame)], {"trial": number, "left": round(left, 1)}, padded=True)
 
     def _answer(self, answer: protocol.Answer) -> None:
         trial = self.open

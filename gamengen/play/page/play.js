@@ -75,12 +75,13 @@ const heed = {
   async frame(header, parts) {
     const pictures = await Promise.all(parts.map(picture));
     const begun = header.paused && header.since_real === 0;
-    const stale = !ready && !test && !begun; // sent before the start that was asked for
+    // Sent before the trial or the start that was asked for.
+    const stale = test ? test.waiting && !(header.trial > test.number) : !ready && !begun;
     if (header.number <= drawn || stale) return;
     drawn = canvas.dataset.number = header.number;
     if (ready || test) setPaused(header.paused);
     else startShown();
-    if (!header.blind) showStats(header);
+    if (!header.trial) showStats(header);
     if (editing) return;
     shown = pictures;
     draw(pictures);
@@ -624,10 +625,10 @@ function showQuestion(text) {
   for (const id of ["again", "answer-first", "answer-second"]) $(id).disabled = !text;
 }
 
-function showLeft({ blind, left }) {
-  if (!blind) return;
+function showLeft({ trial, left }) {
+  if (!trial) return;
   if (test.waiting) {
-    Object.assign(test, { waiting: false, number: test.number + 1 });
+    Object.assign(test, { waiting: false, number: trial });
     veil(`trial ${test.number}: press a key to play`, "say which it is as soon as you know");
     showQuestion(test.question);
   }
