@@ -17,8 +17,9 @@ help:
 	@echo 'make repro   run the whole pipeline; what is up to date is skipped'
 	@echo 'make flow    the same under Prefect'
 	@echo 'make study   NAME=context: a table of the paper at this scale; studies.yaml has them all'
+	@echo 'make params  is params.yaml right? (the others ask it first)'
 	@echo 'make report  where the last evaluation is shown'
-	@echo 'make play    a page on which you play the model that make repro made'
+	@echo 'make play    a page on which you play: what make repro made, else the weights that ship'
 	@echo 'make blind   what blind tests on that page have shown'
 	@echo 'make bench   how fast this machine plays the model (alone on it: minutes)'
 	@echo 'make bundle  one folder for a machine without network: packages, code, numbers, a script'
@@ -33,6 +34,7 @@ sync: $(SYNCED)
 $(SYNCED): uv.lock pyproject.toml
 	@test -n '$(PYTHON)' || { echo 'error: needs Python 3.11 or 3.12 (torch_xla has no later wheels); \
 	found: '"$$(python3 --version 2>&1)"'; install one, or name it: make PYTHON=/path/to/python3.12' >&2; exit 2; }
+	@echo 'setting up .venv: some minutes, once'
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check $(UV)
 	.venv/bin/uv sync --locked --inexact --extra openvino --compile-bytecode

@@ -63,6 +63,7 @@ if __name__ == "__main__":
     try:
         check_params(stage_names())
         check_listed(stage_names())
+        print(f"{PARAMS}: every section is right")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

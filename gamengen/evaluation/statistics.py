@@ -44,8 +44,16 @@ def ratio(
     below: Float[np.ndarray, " n"],
     episodes: Int[np.ndarray, " n"],
 ) -> Estimate:
-    """The sum of ``above`` over the sum of ``below``, with the interval of its linearisation."""
-    above, below = above.astype(np.float64), below.astype(np.float64)
+    """The sum of ``above`` over the sum of ``below``, with the interval of its linearisation.
+
+    Where ``below`` is 0 there was nothing to see: it counts for no episode. Raises ValueError when
+    it is 0 everywhere.
+    """
+    there = below != 0
+    above, below = above[there].astype(np.float64), below[there].astype(np.float64)
+    episodes = episodes[there]
+    if not there.any():
+        raise ValueError("a ratio to nothing")
     found = float(above.sum() / below.sum())
     apart = estimate((above - found * below) / below.mean(), episodes)
     return Estimate(found, apart.margin, apart.count)

@@ -130,7 +130,10 @@ def _over(table: Table, name: str, steps: slice, named: str) -> Nested:
 
 
 def enemies(table: Table, names: Sequence[str]) -> Nested:
-    """Share of the enemies' contrast that is left after 1, 4, 16 and 64 own frames."""
+    """Share of the enemies' contrast that is left after 1, 4, 16 and 64 own frames.
+
+    ``rollouts`` are those in which one is in sight then.
+    """
     if "enemies/real" not in table:
         return {"reason": NO_GAME}
     real = table["enemies/real"]
@@ -138,7 +141,8 @@ def enemies(table: Table, names: Sequence[str]) -> Nested:
     for step in (n - 1 for n in AFTER if n <= real.shape[1]):
         kept: Nested = dict.fromkeys(names)
         out[f"after_{step + 1}"] = kept
-        if real[:, step].any():
+        kept["rollouts"] = int((real[:, step] != 0).sum())
+        if kept["rollouts"]:
             for name in names:
                 left = table[f"enemies/{name}"][:, step]
                 write(kept, name, ratio(left, real[:, step], table["episode"]), 3)

@@ -41,6 +41,8 @@ def load_weights(data: Path) -> Weights:
     Where nothing was distilled the denoiser plays the student's role too, in one step. Raises
     InputError when the pipeline has not made them yet, or they are of different runs.
     """
+    if not data.is_dir():
+        raise InputError(f"{data}: no such folder")
     missing = [str(data / name) for name in ("decoder", "denoiser") if not (data / name).is_dir()]
     if missing:
         raise InputError(f"{', '.join(missing)}: nothing to play yet; make it with: make repro")

@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 import webbrowser
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -87,7 +88,8 @@ def main() -> None:
     print(f"the model in {args.model}: play at {url} (Ctrl+C ends it)", flush=True)
     if args.open:
         threading.Timer(1.0, webbrowser.open, [url]).start()
-    serve(app, args.host, args.port).run(sockets=[listening])
+    with suppress(KeyboardInterrupt):  # raised again by uvicorn once it has ended
+        serve(app, args.host, args.port).run(sockets=[listening])
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from gamengen.evaluation.metrics import PictureDistance, decibels, squared_error
 from gamengen.evaluation.moving import moves, require_watched
 from gamengen.evaluation.player import Model, Progress, as_played, student, teachers
 from gamengen.evaluation.scores import score
-from gamengen.evaluation.statistics import estimate, student_975
+from gamengen.evaluation.statistics import estimate, ratio, student_975
 from gamengen.game.engine import Frame, History
 from gamengen.game.facts import GameFacts
 from gamengen.model.autoencoder import Autoencoder, to_float, to_uint8
@@ -123,6 +123,16 @@ def test_interval_covers_the_truth_nineteen_times_in_twenty() -> None:
         assert found.margin is not None
         inside += abs(found.mean) < found.margin
     assert 0.93 < inside / 1000 < 0.97
+
+
+def test_an_episode_without_anything_to_see_makes_no_interval_narrower() -> None:
+    above, below = np.array([1.0, 2.0, 0.0, 0.0]), np.array([2.0, 2.0, 0.0, 0.0])
+    seen = ratio(above[:2], below[:2], np.array([1, 2]))
+    assert ratio(above, below, np.array([1, 2, 3, 4])) == seen
+    assert seen.mean == 0.75
+    assert ratio(above[1:], below[1:], np.array([2, 3, 4])).margin is None, "a single episode"
+    with pytest.raises(ValueError, match="nothing"):
+        ratio(above[2:], below[2:], np.array([3, 4]))
 
 
 def test_one_episode_gives_no_interval_and_no_values_no_mean() -> None:
