@@ -110,15 +110,17 @@ def autoregressive(table: Table, names: Sequence[str]) -> Nested:
             out[name] |= _over(table, name, steps, named)
     if rollouts >= len(DIFFICULTIES):
         thirds = np.array_split(np.argsort(table["motion"], kind="stable"), len(DIFFICULTIES))
-        out["by_difficulty"] = {}
-        for difficulty, rows in zip(DIFFICULTIES, thirds, strict=True):
-            third = {column: values[rows] for column, values in table.items()}
-            out["by_difficulty"][difficulty] = {name: _last(third, name) for name in names}
+        out["by_difficulty"] = {
+            difficulty: {name: _last(table, name, rows) for name in names}
+            for difficulty, rows in zip(DIFFICULTIES, thirds, strict=True)
+        }
     return out
 
 
-def _last(table: Table, name: str) -> Nested:
-    last = _over(table, name, slice(table["step"].shape[1] - 1, None), "{}_last")
+def _last(table: Table, name: str, rows: np.ndarray) -> Nested:
+    """PSNR and LPIPS (AlexNet) of the last step of some rollouts."""
+    some = {key: table[key][rows] for key in table if key.startswith(("episode", f"{name}/"))}
+    last = _over(some, name, slice(table["step"].shape[1] - 1, None), "{}_last")
     return {key: last[key] for key in last if key.startswith(("psnr_last", "lpips_alex"))}
 
 

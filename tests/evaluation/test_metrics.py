@@ -405,6 +405,7 @@ def test_difficulty_is_how_much_the_real_video_moves() -> None:
         "motion": np.array([3.0, 0, 6, 1, 5, 2, 4]),
         "copy_last/mse": np.tile(10.0 ** -np.array([3.0, 0, 6, 1, 5, 2, 4])[:, None], (1, 2)),
         "copy_last/lpips_alex": np.zeros((7, 2)),
+        "video/copy_last": np.zeros((2, 2)),  # of the rollouts that are shown
     }
     found = summary.autoregressive(table, ["copy_last"])["by_difficulty"]
     white = 20 * math.log10(255)
