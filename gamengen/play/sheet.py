@@ -70,7 +70,7 @@ def render(model: Model, records: Sequence[Record]) -> str:
 
 def rows(records: Sequence[Record]) -> list[dict[str, Any]]:
     """One per verdict, and one per offer that nobody has taken up."""
-    found = verdicts(records)
+    found = sorted(verdicts(records), key=lambda verdict: verdict.model)
     asked = {(verdict.seconds, verdict.after) for verdict in found}
     missing = [
         offer

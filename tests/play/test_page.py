@@ -195,7 +195,7 @@ def test_blind(page: Page, answers: Answers) -> None:
 
 def test_clips_after_minutes_of_play_tell_their_progress_and_can_be_left(page: Page) -> None:
     page.click("text=Two clips of 3.2 s after 5 minutes of play")
-    page.wait_for_selector("#veil:disabled >> text=the model plays 5 minutes first")
+    page.wait_for_selector("#veil:enabled >> text=the model plays 5 minutes first")
     page.wait_for_selector("#veil-hint >> text=/[1-9] %/")
     page.click("#leave")
     page.wait_for_selector("#veil:enabled >> text=press a key to play")

@@ -124,7 +124,7 @@ const heed = {
     veil("still there?", message);
   },
   failed: ({ message }) => veil("something broke", message),
-  making: ({ what, share }) => test && veil(what, `${Math.round(100 * share)} %`, true),
+  making: ({ what, share }) => test && veil(what, `${Math.round(100 * share)} %`),
   answered: () => test && pose(),
   time_up() {
     if (test) veil("that was it", "which was it?", true);
