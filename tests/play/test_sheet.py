@@ -95,5 +95,5 @@ def test_its_table_is_of_this_games_clips(
 def test_it_names_what_is_missing(
     tmp_path: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SystemExit, match="make repro"):
+    with pytest.raises(SystemExit, match="none: no such folder"):
         printed(tmp_path / "none", answers, monkeypatch)
