@@ -55,6 +55,7 @@ def metrics_of(
         "lpips_in_a_loss": {net: net in perceptual for net in ("alex", "vgg")},
         "teacher_forced": teacher_forced(forced, names.one_frame),
         "autoregressive": autoregressive(rollouts, names.rollout),
+        "by_difficulty": by_difficulty(rollouts, names.rollout),
         "enemies": enemies(rollouts, names.rollout),
         **fvd_distances(tables.get("fvd"), names.rollout),
         "status_bar": status_bar.summary(rollouts, names.rollout),
@@ -92,11 +93,7 @@ def _means(table: Table, names: Sequence[str], chosen: np.ndarray) -> Nested:
 
 
 def autoregressive(table: Table, names: Sequence[str]) -> Nested:
-    """Means over the steps that are compared, and at the first and the last one.
-
-    ``by_difficulty`` are the last step's in thirds of the rollouts: easy ones are those whose real
-    videos move least.
-    """
+    """Means over the steps that are compared, and at the first and the last one."""
     rollouts, compared = table["step"].shape
     out: Nested = {
         "rollouts": rollouts,
@@ -108,13 +105,18 @@ def autoregressive(table: Table, names: Sequence[str]) -> Nested:
         out[name] = {}
         for named, steps in parts.items():
             out[name] |= _over(table, name, steps, named)
-    if rollouts >= len(DIFFICULTIES):
-        thirds = np.array_split(np.argsort(table["motion"], kind="stable"), len(DIFFICULTIES))
-        out["by_difficulty"] = {
-            difficulty: {name: _last(table, name, rows) for name in names}
-            for difficulty, rows in zip(DIFFICULTIES, thirds, strict=True)
-        }
     return out
+
+
+def by_difficulty(table: Table, names: Sequence[str]) -> Nested:
+    """The last step's in thirds of the rollouts: in easy ones the real videos move least."""
+    if len(table["motion"]) < len(DIFFICULTIES):
+        return {"reason": f"needs {len(DIFFICULTIES)} rollouts"}
+    thirds = np.array_split(np.argsort(table["motion"], kind="stable"), len(DIFFICULTIES))
+    return {
+        difficulty: {name: _last(table, name, rows) for name in names}
+        for difficulty, rows in zip(DIFFICULTIES, thirds, strict=True)
+    }
 
 
 def _last(table: Table, name: str, rows: np.ndarray) -> Nested:

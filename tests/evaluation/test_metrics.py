@@ -407,12 +407,12 @@ def test_difficulty_is_how_much_the_real_video_moves() -> None:
         "copy_last/lpips_alex": np.zeros((7, 2)),
         "video/copy_last": np.zeros((2, 2)),  # of the rollouts that are shown
     }
-    found = summary.autoregressive(table, ["copy_last"])["by_difficulty"]
+    found = summary.by_difficulty(table, ["copy_last"])
     white = 20 * math.log10(255)
     for difficulty, motion in (("easy", 1), ("medium", 3.5), ("hard", 5.5)):
         assert found[difficulty]["copy_last"]["psnr_last"] == round(white + 10 * motion, 2)
     few = {name: values[:2] for name, values in table.items()}
-    assert "by_difficulty" not in summary.autoregressive(few, ["copy_last"])
+    assert summary.by_difficulty(few, ["copy_last"]) == {"reason": "needs 3 rollouts"}
 
 
 def test_the_status_bar_is_told_apart(held: Heldout, models: list[Model]) -> None:
