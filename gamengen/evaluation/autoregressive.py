@@ -54,11 +54,10 @@ def measure(
 ) -> Table:
     """Rows of ``episode``, ``step``, ``motion`` and ``<name>/<metric>`` ``[steps]``, one per
     rollout."""
-    frames = videos["real"].shape[1]
-    compared = compared_steps(frames)
+    compared = compared_steps(videos["real"].shape[1])
     table: Table = {
         "episode": np.array([held.number(place) for place in places]),
-        "motion": np.array([motion(held, place, frames) for place in places]),
+        "motion": np.array([change(video) for video in videos["real"]]),
         "step": np.tile(compared, (len(places), 1)),
     }
     for name, shown in videos.items():
@@ -88,9 +87,14 @@ def enemies(
 
 
 def motion(held: Heldout, place: Position, frames: int) -> float:
-    """Mean squared change from frame to frame of the real video: how lively it is."""
-    video = rearrange(held.pixels(place, 0, frames).float(), "n h w c -> n (h w c)")
-    return float((video[1:] - video[:-1]).square().mean())
+    """How lively the real video is that begins at a place."""
+    return change(held.pixels(place, 0, frames))
+
+
+def change(video: Tensor) -> float:
+    """Mean squared change of a video ``[n, h, w, 3]`` from frame to frame."""
+    flat = rearrange(video.float(), "n h w c -> n (h w c)")
+    return float((flat[1:] - flat[:-1]).square().mean())
 
 
 def liveliest(held: Heldout, places: Sequence[Position], frames: int, count: int) -> list[Position]:

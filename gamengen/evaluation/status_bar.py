@@ -95,7 +95,7 @@ def learn(
     first digits count that it has in common with the one of the frame before.
     """
     variables = [name for name in RIGHT if name in episodes.game.variables]
-    if params.frames == 0 or not is_shown(episodes.game):
+    if params.frames == 0 or not variables:
         return None
     entries, count = episodes.of("train"), 0
     sums: dict[tuple[str, int, int], Tensor] = {}

@@ -145,8 +145,8 @@ def enemies(table: Table, names: Sequence[str]) -> Nested:
     for step in (n - 1 for n in AFTER if n <= real.shape[1]):
         kept: Nested = dict.fromkeys(names)
         out[f"after_{step + 1}"] = kept
-        kept["rollouts"] = int((real[:, step] != 0).sum())
-        if kept["rollouts"]:
+        if in_sight := int((real[:, step] != 0).sum()):
+            kept["rollouts"] = in_sight
             for name in names:
                 left = table[f"enemies/{name}"][:, step]
                 write(kept, name, ratio(left, real[:, step], table["episode"]), 3)

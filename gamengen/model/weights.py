@@ -31,6 +31,11 @@ class Weights:
         """Whether there is a student besides the denoiser."""
         return self.student is not self.teacher
 
+    @property
+    def first(self) -> Role:
+        """Who plays unless told otherwise."""
+        return "student" if self.distilled else "teacher"
+
     def denoiser(self, role: Role) -> Denoiser:
         return self.student if role == "student" else self.teacher
 

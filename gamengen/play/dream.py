@@ -95,7 +95,7 @@ class Dream:
             "teacher": nets[id(weights.teacher)],
             "student": nets[id(weights.student)],
         }
-        self.settings = settings or defaults(weights)["student" if weights.distilled else "teacher"]
+        self.settings = settings or defaults(weights)[weights.first]
         # Whether the device is waited for between the parts of a step, so that timings on an
         # accelerator say what took the time rather than how long it took to ask for it.
         self.measured = False

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from gamengen.model.weights import Role, Weights, load_weights, newest
+from gamengen.model.weights import Weights, load_weights, newest
 from gamengen.play import blind, questions
 from gamengen.play.blind import PAPER, Answers, Record, Verdict, verdicts
 from gamengen.play.dream import defaults
 from gamengen.play.questions import CLIPS, Offer
 from gamengen.play.trials import in_words
 from gamengen.runtime.errors import InputError
+from gamengen.runtime.template import read_template
+
+TEMPLATE = Path(__file__).parent / "sheet.html.j2"
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,7 @@ class Model:
     @property
     def settings(self) -> str:
         """As the page begins, in words."""
-        role: Role = "student" if self.weights.distilled else "teacher"
-        return in_words(defaults(self.weights)[role])
+        return in_words(defaults(self.weights)[self.weights.first])
 
     @property
     def context_seconds(self) -> float:
@@ -44,14 +44,7 @@ def render(model: Model, records: Sequence[Record]) -> str:
     """The page: self-contained HTML. It counts the scenario's two-clip trials alone."""
     game = model.weights.teacher.game
     told = [r for r in records if r.kind == CLIPS and r.scenario == game.scenario]
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return templates.get_template("sheet.html.j2").render(
+    return read_template(TEMPLATE).render(
         model=model,
         game=game,
         scenario=Path(game.scenario).stem,

@@ -70,5 +70,5 @@ def load(
         new_dream=lambda: Dream(weights, backend, turns=turns),
         new_real=lambda: new_real(episodes.game),
         defaults=as_played if weights.distilled else {"teacher": as_played["teacher"]},
-        first="student" if weights.distilled else "teacher",
+        first=weights.first,
     )

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from gamengen.evaluation.report import charts, pictures, words
 from gamengen.evaluation.summary import Names
 from gamengen.game.facts import GameFacts
+from gamengen.runtime.template import read_template
+
+TEMPLATE = Path(__file__).parent / "page.html.j2"
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,8 @@ def write(folder: Path, found: Findings) -> None:
 
 def render(folder: Path, found: Findings, strips: list[tuple[Path, str]]) -> str:
     """The page, with every picture, curve and number inside."""
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     ahead = folder / "one_frame_ahead.png"
-    return templates.get_template("page.html.j2").render(
+    return read_template(TEMPLATE).render(
         found=found,
         title=Path(found.game.scenario).stem,
         metrics=found.metrics,
