@@ -76,7 +76,7 @@ def test_a_bundle_that_is_too_large_is_refused(
 
 
 def test_a_deployment_is_named() -> None:
-    assert "train.schedule.steps=2400" in bundle.of_deployment("day")
+    assert "train.schedule.steps=6500" in bundle.of_deployment("day")
     assert bundle.of_deployment(None) == []
     with pytest.raises(InputError, match=r"--deployment night: there are cpu, day, gpu, "):
         bundle.of_deployment("night")
