@@ -19,9 +19,9 @@ from gamengen.game.facts import GameFacts
 from gamengen.game.scenario import game_facts
 from gamengen.model import distillation
 from gamengen.model.denoiser import Denoiser
+from gamengen.model.network import Model, build
 from gamengen.model.small_autoencoder import SmallAutoencoder, require_same_sizes
 from gamengen.model.warm_start import network_like, require_same_kind
-from gamengen.runtime.checkpoint import Model
 from gamengen.runtime.errors import InputError
 
 MOST_PARAMETERS = 10**10  # of a network: Stable Diffusion's has a tenth
@@ -233,10 +233,9 @@ def on_meta(kind: type[Model], folder: Path, key: str) -> Model:
         )
     try:
         with torch.device("meta"):
-            model: Model = kind.from_config(kind.load_config(folder))
+            return build(kind, folder)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"params.yaml: {key}: {folder}: no {kind.__name__}: {error}") from None
-    return model
 
 
 def config_of(source: Path, part: str) -> dict[str, Any] | None:

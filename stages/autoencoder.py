@@ -2,12 +2,11 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from diffusers import AutoencoderKL
 from pydantic import Field, NonNegativeInt, model_validator
 from tqdm import tqdm
 
@@ -17,9 +16,9 @@ from gamengen.data.loader import Loader
 from gamengen.data.positions import Positions
 from gamengen.game.facts import GameFacts
 from gamengen.model.autoencoder import Autoencoder, encoder_digest, pad, to_float
+from gamengen.model.network import load_pretrained
 from gamengen.model.small_autoencoder import SmallAutoencoder, warm_start
 from gamengen.runtime import device, output
-from gamengen.runtime.checkpoint import load_pretrained
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.resume import resume_folder
 from gamengen.runtime.settings import Depth, Size
@@ -32,6 +31,9 @@ from gamengen.training.perceptual import (
     perceptual_distance,
 )
 from gamengen.training.schedule import OptimizerParams, RunLength
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
 
 
 class Params(StageParams):
@@ -90,6 +92,8 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
         autoencoder = Autoencoder(net, facts.seen_by(term.backbone for term in params.perceptual))
     else:
         assert params.source is not None
+        from diffusers import AutoencoderKL  # seconds, which no other kind needs
+
         vae = load_pretrained(AutoencoderKL, params.source, "vae", "autoencoder.source")
         autoencoder = Autoencoder(vae, measure(vae, params, episodes, accelerator))
     autoencoder = autoencoder.to(accelerator.device).eval()
@@ -152,7 +156,7 @@ def fit(
     return net, train
 
 
-def geometry(net: SmallAutoencoder | AutoencoderKL, game: GameFacts) -> AutoencoderConfig:
+def geometry(net: "SmallAutoencoder | AutoencoderKL", game: GameFacts) -> AutoencoderConfig:
     """Facts of a network whose latents have not been measured."""
     channels, small = net.config["latent_channels"], isinstance(net, SmallAutoencoder)
     downsampling = net.downsampling if small else 2 ** (len(net.config["block_out_channels"]) - 1)
@@ -171,7 +175,7 @@ def geometry(net: SmallAutoencoder | AutoencoderKL, game: GameFacts) -> Autoenco
 
 @torch.no_grad()
 def measure(
-    net: SmallAutoencoder | AutoencoderKL,
+    net: "SmallAutoencoder | AutoencoderKL",
     params: Params,
     episodes: Episodes,
     accelerator: Accelerator,

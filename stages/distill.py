@@ -14,9 +14,9 @@ from gamengen.data.loader import Loader
 from gamengen.model import diffusion
 from gamengen.model.denoiser import Denoiser, load_denoiser, require_match
 from gamengen.model.distillation import dmd_gradient, dmd_loss, inner_timesteps, require_distillable
+from gamengen.model.network import save_model
 from gamengen.model.sampler import guided_velocity
 from gamengen.runtime import device, output
-from gamengen.runtime.checkpoint import save_model
 from gamengen.runtime.resume import resume_folder
 from gamengen.runtime.settings import Size
 from gamengen.runtime.stage import StageParams, run
@@ -132,7 +132,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
     with output.atomic_output(student_path, accelerator) as folder:
         if accelerator.is_main_process:
             one_step = replace(teacher.sampling, steps=1, guidance=1.0, temperature=1.0)
-            student.register_to_config(sampling=asdict(one_step))
+            student.config["sampling"] = asdict(one_step)
             save_model(student, folder)
             train.write_loss_curve(folder)
     accelerator.print(

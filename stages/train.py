@@ -14,10 +14,10 @@ from gamengen.data.loader import Loader
 from gamengen.data.splits import Selection
 from gamengen.model.denoiser import Denoiser
 from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling, require_sampleable
+from gamengen.model.network import save_model
 from gamengen.model.unet import GROUPS
 from gamengen.model.warm_start import from_stable_diffusion, warm_start
 from gamengen.runtime import device, output
-from gamengen.runtime.checkpoint import save_model
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.resume import resume_folder
 from gamengen.runtime.settings import Depth, Size
@@ -120,7 +120,8 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
             "retrain most of it"
         )
     if params.gradient_checkpointing:
-        denoiser.net.unet.enable_gradient_checkpointing()
+        unet: Any = denoiser.net.unet
+        unet.enable_gradient_checkpointing()
     model, optimizer = accelerator.prepare(denoiser, params.optimizer.make(denoiser.parameters()))
     denoiser = accelerator.unwrap_model(model)
     if params.compile:
@@ -142,7 +143,7 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
 
     def save_ema(folder: Path) -> None:
         # On the CPU: on XLA every copy would be compiled.
-        average = Denoiser.from_config(denoiser.config)
+        average = Denoiser(**denoiser.config)
         average.load_state_dict({name: value.cpu() for name, value in ema.shadow.items()})
         save_model(average.half(), folder)
 

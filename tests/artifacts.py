@@ -16,8 +16,8 @@ from gamengen.game.doom import config_path
 from gamengen.game.facts import GameFacts
 from gamengen.model.autoencoder import Autoencoder, encoder_digest, to_float
 from gamengen.model.denoiser import Denoiser
+from gamengen.model.network import save_model
 from gamengen.model.small_autoencoder import SmallAutoencoder
-from gamengen.runtime.checkpoint import save_model
 
 ACTIONS = {
     "NOTHING": [0, 0, 0],

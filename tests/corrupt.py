@@ -93,8 +93,7 @@ def read_autoencoder(folder: Path) -> Iterable[bytes]:
 
 def read_denoiser(folder: Path) -> Iterable[bytes]:
     denoiser = load_denoiser(folder)
-    told = {k: v for k, v in denoiser.config.items() if not k.startswith("_name")}
-    yield json.dumps(told, sort_keys=True).encode()
+    yield json.dumps(denoiser.config, sort_keys=True).encode()
     yield from bytes_of(denoiser)
 
 

@@ -2,16 +2,19 @@
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from gamengen.data.encoding import AutoencoderConfig, read_facts
+from gamengen.model.network import load_model, save_model
 from gamengen.model.small_autoencoder import SmallAutoencoder
-from gamengen.runtime.checkpoint import load_model, save_model
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
 
 
 class Autoencoder(nn.Module):
@@ -25,7 +28,7 @@ class Autoencoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: SmallAutoencoder | AutoencoderKL, facts: AutoencoderConfig) -> None:
+    def __init__(self, net: "SmallAutoencoder | AutoencoderKL", facts: AutoencoderConfig) -> None:
         super().__init__()
         self.net, self.facts = net, facts
         shape = (1, facts.latent_channels, 1, 1)
@@ -43,20 +46,21 @@ class Autoencoder(nn.Module):
 
     def decoder_modules(self) -> list[nn.Module]:
         """What the decoder stage may change."""
-        if isinstance(self.net, AutoencoderKL):
-            parts: list[nn.Module] = [self.net.decoder]
-            return parts + ([self.net.post_quant_conv] if self.net.post_quant_conv else [])
-        return [self.net.decoder]
+        parts: list[nn.Module | None] = [
+            self.net.decoder,
+            getattr(self.net, "post_quant_conv", None),
+        ]
+        return [part for part in parts if part is not None]
 
     def _encode(self, padded: Tensor) -> Tensor:
-        if isinstance(self.net, AutoencoderKL):
-            return self.net.encode(padded).latent_dist.mean
-        return self.net.encoder(padded)
+        if isinstance(self.net, SmallAutoencoder):
+            return self.net.encoder(padded)
+        return self.net.encode(padded).latent_dist.mean
 
     def _decode(self, raw: Tensor) -> Tensor:
-        if isinstance(self.net, AutoencoderKL):
-            return self.net.decode(raw).sample
-        return self.net.decoder(raw)
+        if isinstance(self.net, SmallAutoencoder):
+            return self.net.decoder(raw)
+        return self.net.decode(raw).sample
 
     def save(self, folder: Path) -> None:
         """Write the network as a diffusers folder, and ``autoencoder.json`` beside its weights."""
@@ -67,9 +71,16 @@ class Autoencoder(nn.Module):
     def load(cls, folder: Path) -> "Autoencoder":
         """Read what ``save`` wrote. Raises InputError naming the file that is missing or wrong."""
         facts = read_facts(folder)
-        kinds = {"small": SmallAutoencoder, "stable-diffusion": AutoencoderKL}
-        net = load_model(kinds[facts.kind], folder, "autoencoder")
+        net = load_model(_class_of(facts.kind), folder, "autoencoder")
         return cls(net.to(memory_format=torch.channels_last), facts).eval()
+
+
+def _class_of(kind: str) -> "type[SmallAutoencoder | AutoencoderKL]":
+    if kind == "small":
+        return SmallAutoencoder
+    from diffusers import AutoencoderKL  # seconds, which no other kind needs
+
+    return AutoencoderKL
 
 
 def pad(frames: Tensor, facts: AutoencoderConfig) -> Tensor:
@@ -85,7 +96,7 @@ def crop(frames: Tensor, facts: AutoencoderConfig) -> Tensor:
     return frames[..., : facts.height, : facts.width]
 
 
-def encoder_digest(net: SmallAutoencoder | AutoencoderKL) -> str:
+def encoder_digest(net: "SmallAutoencoder | AutoencoderKL") -> str:
     """Sha256 of the weights that latents depend on."""
     digest = hashlib.sha256()
     parts: dict[str, nn.Module | None] = {

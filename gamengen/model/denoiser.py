@@ -1,26 +1,26 @@
 """The denoiser: packs context frames, embeds actions; a small U-Net or Stable Diffusion's."""
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
-from diffusers.configuration_utils import register_to_config
-from diffusers.models.embeddings import get_timestep_embedding
-from diffusers.models.upsampling import Upsample2D
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from gamengen.data.encoding import AutoencoderConfig
 from gamengen.game.facts import GameFacts
 from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling
+from gamengen.model.network import Network, load_model
 from gamengen.model.unet import UNet
-from gamengen.runtime.checkpoint import load_model
 from gamengen.runtime.errors import InputError
 
+if TYPE_CHECKING:
+    from gamengen.model.stable_diffusion import StableDiffusionNetwork
 
-class Denoiser(ModelMixin, ConfigMixin):
+
+class Denoiser(Network):
     """Predicts the velocity of the next latent from past latents and past actions (§3.2).
 
     What is diffused is the latent, or with ``residual_std`` its change since the last context
@@ -32,7 +32,6 @@ class Denoiser(ModelMixin, ConfigMixin):
     alpha_bars: Tensor
     net: "SmallNetwork | StableDiffusionNetwork"
 
-    @register_to_config
     def __init__(
         self,
         latent_shape: tuple[int, int, int],
@@ -46,23 +45,29 @@ class Denoiser(ModelMixin, ConfigMixin):
         network: dict[str, Any],
     ) -> None:
         super().__init__()
+        self.config = {
+            "latent_shape": list(latent_shape),
+            "context_frames": context_frames,
+            "game": game,
+            "autoencoder": autoencoder,
+            "schedule": schedule,
+            "augmentation": augmentation,
+            "residual_std": residual_std,
+            "sampling": sampling,
+            "network": network,
+        }
         self.game = GameFacts.model_validate(game)
         self.noise_schedule = NoiseSchedule.model_validate(schedule)
         self.augmentation = Augmentation.model_validate(augmentation)
         self.sampling = Sampling(**sampling)
         self.context_frames, self.residual_std = context_frames, residual_std
         self.latent_shape: tuple[int, int, int] = tuple(latent_shape)  # type: ignore[assignment]
-        kind, settings = network["kind"], {k: v for k, v in network.items() if k != "kind"}
-        networks: dict[str, type[SmallNetwork | StableDiffusionNetwork]] = {
-            "small": SmallNetwork,
-            "stable-diffusion": StableDiffusionNetwork,
-        }
-        self.net = networks[kind](
+        self.net = network_of(network["kind"])(
             self.latent_shape,
             context_frames,
             actions=len(self.game.actions) + 1,  # one token more: before the episode's start
             levels=self.augmentation.embeddings + 1,  # one more: a dropped context
-            settings=settings,
+            settings={name: value for name, value in network.items() if name != "kind"},
         )
         self.register_buffer("alpha_bars", self.noise_schedule.alpha_bars(), persistent=False)
 
@@ -82,6 +87,16 @@ class Denoiser(ModelMixin, ConfigMixin):
         """The velocity ``v`` at ``x_t``; a dropped context is zeros, of ``null_context_class``."""
         frames = torch.cat([x_t, rearrange(context, "b l c h w -> b (l c) h w")], 1)
         return self.net(frames, t, actions, level_class)
+
+
+def network_of(kind: str) -> "type[SmallNetwork | StableDiffusionNetwork]":
+    """The class of a denoiser's network."""
+    if kind == "small":
+        return SmallNetwork
+    # Seconds of importing diffusers' own, which only this kind needs.
+    from gamengen.model.stable_diffusion import StableDiffusionNetwork
+
+    return StableDiffusionNetwork
 
 
 class SmallNetwork(nn.Module):
@@ -116,57 +131,18 @@ class SmallNetwork(nn.Module):
         self.mix = nn.Sequential(nn.SiLU(), nn.Linear(self.features, self.features), nn.SiLU())
 
     def forward(self, frames: Tensor, t: Tensor, actions: Tensor, level_class: Tensor) -> Tensor:
-        timestep_embedding = get_timestep_embedding(t, self.features).to(frames.dtype)
+        time = timestep_embedding(t, self.features).to(frames.dtype)
         past = self.action(self.action_offsets + actions).sum(1)
-        embedding = self.mix(self.time(timestep_embedding) + self.level(level_class) + past)
+        embedding = self.mix(self.time(time) + self.level(level_class) + past)
         return self.unet(frames, embedding)
 
 
-class StableDiffusionNetwork(nn.Module):
-    """Stable Diffusion's U-Net: past actions are the tokens it attends to in place of text (§3.2).
-
-    The noise level of the context is a class embedding. ``settings`` are the config of a
-    UNet2DConditionModel but for what follows from the data.
-    """
-
-    unet: nn.Module
-
-    def __init__(
-        self,
-        latent_shape: tuple[int, int, int],
-        context_frames: int,
-        actions: int,
-        levels: int,
-        settings: dict[str, Any],
-    ) -> None:
-        super().__init__()
-        channels, height, width = latent_shape
-        self.unet = UNet2DConditionModel(
-            **settings,
-            sample_size=(height, width),
-            in_channels=channels * (context_frames + 1),
-            out_channels=channels,
-            num_class_embeds=levels,
-        )
-        for module in self.unet.modules():
-            if isinstance(module, Upsample2D):
-                module.interpolate = False
-                module.conv.register_forward_pre_hook(_upsampled)
-        self.action = nn.Embedding(actions, settings["cross_attention_dim"])
-        self.position = nn.Parameter(torch.randn(context_frames, settings["cross_attention_dim"]))
-
-    def forward(self, frames: Tensor, t: Tensor, actions: Tensor, level_class: Tensor) -> Tensor:
-        tokens = self.action(actions) + self.position
-        out = self.unet(frames, t, tokens, class_labels=level_class, return_dict=False)
-        return out[0]
-
-
-def _upsampled(conv: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
-    """Nearest-neighbour upsampling by copying, which XLA compiles on every device.
-
-    torch_xla lowers the gradient of ``interpolate`` for TPUs alone.
-    """
-    return (repeat(args[0], "b c h w -> b c (h 2) (w 2)").contiguous(),)
+def timestep_embedding(t: Int64[Tensor, " b"], features: int) -> Float[Tensor, "b e"]:
+    """Sines, then cosines, of ``t`` at wavelengths from 2 pi to 20,000 pi (Vaswani et al. 2017)."""
+    half = features // 2
+    exponents = -math.log(10_000) * torch.arange(half, dtype=torch.float32, device=t.device)
+    angles = t[:, None].float() * torch.exp(exponents / (half - 1))
+    return torch.cat([angles.sin(), angles.cos()], 1)
 
 
 def drop_context(

@@ -4,32 +4,36 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch.nn.functional as F
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gamengen.runtime.checkpoint import load_model
+from gamengen.model.network import Network, load_model
 from gamengen.runtime.errors import InputError
 
 
-class SmallAutoencoder(ModelMixin, ConfigMixin):
+class SmallAutoencoder(Network):
     """An autoencoder that moves pixels into channels before anything else.
 
     Nearly all its work is at 1/unshuffle of the resolution and below, which is what makes it fast
     on CPUs; it downsamples by ``unshuffle * 2 ** (len(widths) - 1)``.
     """
 
-    @register_to_config
     def __init__(
         self,
         latent_channels: int,
         unshuffle: int,
-        widths: tuple[int, ...],
+        widths: Sequence[int],
         encoder_blocks: int,
         decoder_blocks: int,
     ) -> None:
         super().__init__()
+        self.config = {
+            "latent_channels": latent_channels,
+            "unshuffle": unshuffle,
+            "widths": list(widths),
+            "encoder_blocks": encoder_blocks,
+            "decoder_blocks": decoder_blocks,
+        }
         self.encoder = encoder(latent_channels, unshuffle, widths, encoder_blocks)
         self.decoder = decoder(latent_channels, unshuffle, widths, decoder_blocks)
 

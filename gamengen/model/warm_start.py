@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from gamengen.model.denoiser import Denoiser, load_denoiser
-from gamengen.runtime.checkpoint import load_pretrained
+from gamengen.model.network import load_pretrained
 from gamengen.runtime.errors import InputError
 
 
@@ -19,6 +18,8 @@ def from_stable_diffusion(source: str, **facts: Any) -> Denoiser:
     zero, so that at first the network is the text model with its frames unseen (§3.2). Text
     cross-attention layers are re-used for action tokens.
     """
+    from diffusers import UNet2DConditionModel  # seconds, which no other start needs
+
     old = load_pretrained(UNet2DConditionModel, source, "unet", "train.unet.source")
     channels = facts["latent_shape"][0]
     if old.config["in_channels"] != channels:
@@ -27,7 +28,7 @@ def from_stable_diffusion(source: str, **facts: Any) -> Denoiser:
             f"latents have {channels}: use the autoencoder it was trained with"
         )
     denoiser = Denoiser(network=network_like(old.config), **facts)
-    unet = denoiser.net.unet
+    unet: Any = denoiser.net.unet
     weights = old.state_dict()
     conv_in = unet.conv_in.weight.detach().clone().zero_()
     conv_in[:, :channels] = weights["conv_in.weight"]
@@ -70,7 +71,7 @@ def warm_start(denoiser: Denoiser, source: Path) -> bool:
     require_same_kind(old, denoiser, source)
     denoiser.load_state_dict(weights)
     denoiser.residual_std = old.residual_std
-    denoiser.register_to_config(residual_std=old.residual_std)
+    denoiser.config["residual_std"] = old.residual_std
     return bool(old.config["autoencoder"] == denoiser.config["autoencoder"])
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from gamengen.data.episodes import Episodes
 from gamengen.data.replay import write_replays
+from gamengen.model.network import save_model
 from gamengen.model.weights import load_weights
-from gamengen.runtime.checkpoint import save_model
 from gamengen.runtime.checksums import seal
 
 REPLAYS, REPLAY_FRAMES = 8, 400  # held-out episodes that ship, and how much of each

@@ -4,22 +4,17 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import torch
-from diffusers import ModelMixin
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gamengen.runtime.checksums import require_sound
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.replacing import replacing
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 Part = nn.Module | Optimizer | dict[str, Tensor]
-Model = TypeVar("Model", bound=ModelMixin)
 
 
 def save(path: Path, step: int, parts: Mapping[str, Part], notes: str = "") -> None:
@@ -58,57 +53,6 @@ def load(path: Path, parts: Mapping[str, Part]) -> tuple[int, str]:
         own = {k.removeprefix(f"{name}/"): v for k, v in values.items() if k.startswith(f"{name}/")}
         _restore(part, own, f"{path}, part {name}")
     return int(metadata["step"]), metadata["notes"]
-
-
-def save_model(model: ModelMixin, folder: Path) -> None:
-    """Write a diffusers folder (config.json and safetensors) from any back end.
-
-    ``save_pretrained`` itself fails where weights live on XLA. Raises InputError, and leaves the
-    folder as it was, where a weight is not finite.
-    """
-    state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
-    require_finite(state, str(folder))
-    model.save_config(folder)
-    with replacing(folder / WEIGHTS) as partial:
-        save_file(state, partial, {"format": "pt"})
-
-
-def load_model(kind: type[Model], folder: Path, stage: str) -> Model:
-    """Read what ``save_model`` wrote; ``stage`` made it.
-
-    Raises InputError when a file is missing or damaged, or holds another network's weights.
-    """
-    for name in ("config.json", WEIGHTS):
-        if not (folder / name).is_file():
-            raise InputError(f"{folder / name}: missing; make it with: dvc repro {stage}")
-    require_sound(folder, f"dvc repro {stage}")
-    try:
-        model, info = kind.from_pretrained(
-            folder, low_cpu_mem_usage=False, output_loading_info=True, use_safetensors=True
-        )
-    except Exception as error:  # a damaged config leads anywhere
-        raise InputError(f"{folder}: not a {kind.__name__}: {error}") from error
-    # diffusers would begin with random numbers where the file has none.
-    if wrong := [name for names in info.values() for name in names]:
-        raise InputError(f"{folder / WEIGHTS}: of another network than config.json: {wrong[:3]}")
-    require_finite(model.state_dict(), str(folder / WEIGHTS))
-    return model
-
-
-def load_pretrained(kind: type[Model], source: str, part: str, key: str) -> Model:
-    """A model from the hub, or from a local folder in Stable Diffusion's layout.
-
-    It may lie in the folder itself or in its subfolder ``part``. Raises InputError, naming the
-    parameter ``key``, when it is neither here nor there.
-    """
-    subfolder = part if not (Path(source) / "config.json").is_file() else None
-    try:
-        return kind.from_pretrained(source, subfolder=subfolder, low_cpu_mem_usage=False)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{key}: {source!r} is neither a folder with a {kind.__name__} (config.json and "
-            f"weights, here or in {part}/) nor one on the hub: {error}"
-        ) from error
 
 
 def tensors(parts: Mapping[str, Part]) -> dict[str, Tensor]:

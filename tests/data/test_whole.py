@@ -17,8 +17,8 @@ from gamengen.data.index import Index, write_index
 from gamengen.data.latents import LatentIndex, Latents, LatentWriter
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import load_denoiser
+from gamengen.model.network import WEIGHTS, save_model
 from gamengen.runtime import device, resume
-from gamengen.runtime.checkpoint import WEIGHTS, save_model
 from gamengen.runtime.errors import InputError
 from stages import encode, evaluate
 from tests.artifacts import (

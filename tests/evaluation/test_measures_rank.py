@@ -20,8 +20,8 @@ from gamengen.evaluation.metrics import PictureDistance
 from gamengen.evaluation.player import teachers
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import load_denoiser
+from gamengen.model.network import save_model
 from gamengen.runtime import device
-from gamengen.runtime.checkpoint import save_model
 from stages import evaluate
 from tests.artifacts import awake, make_denoiser, make_latents
 from tests.doom import record

@@ -10,8 +10,8 @@ from gamengen.data.encoding import AutoencoderConfig, read_facts, require_same_e
 from gamengen.data.episodes import Episodes
 from gamengen.data.latents import Latents
 from gamengen.model.autoencoder import Autoencoder, crop, encoder_digest, pad, to_float, to_uint8
+from gamengen.model.network import load_pretrained
 from gamengen.runtime import device
-from gamengen.runtime.checkpoint import load_pretrained
 from gamengen.runtime.errors import InputError
 from stages import autoencoder, decoder, encode
 from tests import tiny

@@ -1,12 +1,22 @@
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.embeddings import get_timestep_embedding
 
+import stages
 from gamengen.data.latents import Latents
-from gamengen.model.denoiser import Denoiser, drop_context, load_denoiser, require_match
+from gamengen.model.denoiser import (
+    Denoiser,
+    drop_context,
+    load_denoiser,
+    require_match,
+    timestep_embedding,
+)
 from gamengen.model.diffusion import Sampling
 from gamengen.model.sampler import Sampler, guided_velocity
 from gamengen.model.warm_start import from_stable_diffusion, warm_start
@@ -280,3 +290,18 @@ def test_what_training_cannot_give_is_refused_before_it(
 ) -> None:
     with pytest.raises(ValueError, match=named):
         train.Params.model_validate(tiny.tiny_params({"train": changes})["train"])
+
+
+def test_timesteps_are_embedded_as_diffusers_does() -> None:
+    t = torch.tensor([0, 1, 500, 999])
+    torch.testing.assert_close(
+        timestep_embedding(t, 64), get_timestep_embedding(t, 64), atol=0, rtol=0
+    )
+
+
+def test_diffusers_is_imported_only_for_stable_diffusion() -> None:
+    """It takes longer than all else that a stage or the page imports."""
+    names = [f"stages.{path.stem}" for path in Path(stages.__path__[0]).glob("[a-z]*.py")]
+    modules = ", ".join([*names, "gamengen.play.server"])
+    code = f"import sys, {modules}\nassert 'diffusers' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
