@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
+from tqdm import tqdm
 
 from flows.check import check_params, stage_names
 from gamengen.runtime.errors import InputError
@@ -135,7 +136,7 @@ def pack(archive: Path, python: str) -> None:
         listed.write_text("\n".join(wanted) + "\n")
         subprocess.run(
             [
-                *(*uv, "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"),
+                *(*uv, "pip", "install", "--no-deps", "--only-binary", ":all:"),
                 *("--python-version", python, "--python-platform", "x86_64-manylinux_2_28"),
                 *("--target", str(site), "--requirement", str(listed)),
             ],
@@ -149,7 +150,7 @@ def pack(archive: Path, python: str) -> None:
             for path in list(site.glob(pattern)):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         with tarfile.open(archive, "w:xz", preset=2) as file:
-            for path in sorted(site.iterdir()):
+            for path in tqdm(sorted(site.iterdir()), "compressing packages"):
                 file.add(path, path.name)
 
 

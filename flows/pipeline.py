@@ -104,6 +104,8 @@ def publish() -> None:
 
 if __name__ == "__main__":
     try:
+        with held("flow"):
+            pass  # who is refused is told before Prefect has started a server
         pipeline(sys.argv[1:])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
