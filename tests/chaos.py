@@ -66,7 +66,11 @@ class Pipeline:
     def run(self, folder: Path) -> tuple[int, str]:
         """The command to its end: exit status and output."""
         status = self.start(folder).wait()
-        return status, self.log(folder).read_text()
+        return status, self.said(folder)
+
+    def said(self, folder: Path) -> str:
+        """What was printed; a kill may cut a character in two."""
+        return self.log(folder).read_text(errors="replace")
 
     def log(self, folder: Path) -> Path:
         """Output of the last run in a copy; never on a disk that fills."""
@@ -169,7 +173,7 @@ def under_kills(
                 tell(result.disturbed[-1])
                 harmed, until = True, time.monotonic() + HANGS
             continue
-        log = pipeline.log(folder).read_text()
+        log = pipeline.said(folder)
         if status == 0:
             return groups
         if not harmed and IN_USE not in log:
@@ -179,7 +183,7 @@ def under_kills(
             time.sleep(1)
         process, harmed = pipeline.start(folder), False
         groups.append(process.pid)
-    result.wrong.append(f"hangs {HANGS} s after the last kill:\n{pipeline.log(folder).read_text()}")
+    result.wrong.append(f"hangs {HANGS} s after the last kill:\n{pipeline.said(folder)}")
     for group in filter(members, groups):
         os.killpg(group, signal.SIGKILL)
     return groups
@@ -203,7 +207,7 @@ def filled(
                 fill(ballast)
                 result.disturbed.append(f"full after {limit} bytes")
             time.sleep(0.01)
-        status, log = process.wait(), pipeline.log(folder).read_text()
+        status, log = process.wait(), pipeline.said(folder)
         ballast.unlink(missing_ok=True)
         tell(f"full after {limit} bytes: exit status {status}")
         if status != 0 and not FULL.search(log):
