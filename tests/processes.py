@@ -1,8 +1,8 @@
-"""Runs the stages in each of several processes and keeps what each process has at the end.
+"""Runs the training stages in each of several processes and keeps what each process has at the end.
 
-Called as ``launch/accelerate -m tests.processes MADE OUT``. First the whole pipeline; then every
-training stage, once undisturbed, once with a SIGTERM to the last process alone, and to the end. At
-last one process waits in a stage that another is stopped in, as from the command line.
+Called as ``launch/accelerate -m tests.processes MADE OUT``. Every stage runs as a whole, then again
+with a SIGTERM to the last process alone, and to the end. At last one process waits in a stage that
+another is stopped in, as from the command line.
 """
 
 import importlib
@@ -28,28 +28,12 @@ STAGES = {
     "decoder": ["episodes", "latents", "autoencoder"],
     "distill": ["latents", "denoiser"],
 }
-PIPELINE = {
-    "collect": ["episodes"],
-    "autoencoder": ["episodes", "autoencoder"],
-    "encode": ["episodes", "autoencoder", "latents"],
-    "train": ["latents", "autoencoder", "denoiser"],
-    "decoder": ["episodes", "latents", "autoencoder", "decoder"],
-    "distill": ["latents", "denoiser", "student"],
-    "evaluate": ["episodes", "latents", "decoder", "denoiser", "student", "metrics.json", "report"],
-}
 INTERRUPT_AFTER = 3
 finish = Training.done
 
 
 def terminate() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def run_pipeline(folder: Path) -> None:
-    """All stages, one after the other."""
-    for stage, names in PIPELINE.items():
-        module = importlib.import_module(f"stages.{stage}")
-        module.main(params(module.Params, stage), *(folder / name for name in names))
 
 
 def train(stage: str, inputs: list[Path], out: Path, interrupt: bool, rank: int) -> dict[str, Any]:
@@ -104,7 +88,6 @@ def main() -> None:
     rank = device.start().process_index
     gloo = torch.distributed.group.WORLD._get_backend(torch.device("cpu"))  # type: ignore[union-attr]
     told: dict[str, Any] = {"patience": gloo.options._timeout.total_seconds()}
-    run_pipeline(folder / "pipeline")
     for stage, inputs in STAGES.items():
         paths = [made / name for name in inputs]
         whole, interrupted = (folder / name / stage for name in ("whole", "interrupted"))

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from tests.conftest import call
+from tests.conftest import call, copy_project
+from tests.pipeline.test_repro import STAGES, ran
 from tests.tiny import ROOT
 
 PROBE = """
@@ -42,6 +43,14 @@ def test_one_process_without_xla_though_torch_xla_is_installed(
 def test_two_processes_know_of_each_other(tmp_path: Path, environment: dict[str, str]) -> None:
     two = environment | {"LAUNCH": str(ROOT / "launch/two.yaml")}
     assert probe(tmp_path, two) == ["probe cpu 0 of 2 0.5", "probe cpu 1 of 2 0.5"]
+
+
+def test_two_processes_share_every_stage(tmp_path: Path, environment: dict[str, str]) -> None:
+    copy_project(tmp_path)
+    log = call(["dvc", "repro"], tmp_path, environment | {"LAUNCH": "launch/two.yaml"})
+    assert ran(log) == STAGES
+    stores = list((tmp_path / "data/episodes").glob("*.zarr"))
+    assert {store.name.split("-")[0] for store in stores} == {"process0", "process1"}
 
 
 def test_xla_when_pjrt_device_is_set(tmp_path: Path, environment: dict[str, str]) -> None:
