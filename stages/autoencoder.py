@@ -14,6 +14,7 @@ from gamengen.data.encoding import AutoencoderConfig, require_size
 from gamengen.data.episodes import Episodes
 from gamengen.data.loader import Loader
 from gamengen.data.positions import Positions
+from gamengen.data.rows import Rows
 from gamengen.game.facts import GameFacts
 from gamengen.model.autoencoder import Autoencoder, encoder_digest, pad, to_float
 from gamengen.model.network import load_pretrained
@@ -130,9 +131,11 @@ def fit(
     precision = device.resolve(params.precision, accelerator.device)
     size = per_process_batch_size(params.batch_size, accelerator.num_processes, "autoencoder")
 
+    rows = Rows(frames.entries, episodes.frames, accelerator.device)
+
     def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         places = frames.draw(size, params.seed, step, accelerator.process_index)
-        pictures = pad(to_float(torch.from_numpy(episodes.batch(places))), facts)
+        pictures = pad(to_float(rows.at(places)), facts)
         random = device.generator(params.seed, step, accelerator.process_index, 1)
         return pictures, torch.randn((size, *facts.latent_shape), generator=random)
 

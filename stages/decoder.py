@@ -3,7 +3,6 @@
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeInt
@@ -13,6 +12,7 @@ from gamengen.data.episodes import Episodes
 from gamengen.data.latents import Latents, require_same_games
 from gamengen.data.loader import Loader
 from gamengen.data.positions import Positions
+from gamengen.data.rows import Rows
 from gamengen.model.autoencoder import Autoencoder, to_float
 from gamengen.runtime import device, output
 from gamengen.runtime.resume import resume_folder
@@ -64,21 +64,22 @@ def main(
     frames = Positions(episodes.of("train"))
     encoded = {entry.id: entry for entry in latents.entries}
     size = per_process_batch_size(params.batch_size, accelerator.num_processes, "decoder")
+    pictures = Rows(frames.entries, episodes.frames, accelerator.device)
+    encodings = Rows([encoded[e.id] for e in frames.entries], latents.latents, accelerator.device)
 
     def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         places = frames.draw(size, params.seed, step, accelerator.process_index)
-        pictures = to_float(torch.from_numpy(episodes.batch(places)))
-        rows = [latents.latents(encoded[entry.id], i, i + 1) for entry, i in places]
-        return pictures, torch.cat([torch.from_numpy(row.astype(np.float32)) for row in rows])
+        theirs = [(encoded[entry.id], i) for entry, i in places]
+        return to_float(pictures.at(places)), encodings.at(theirs).float()
 
     parts = {"decoder": accelerator.unwrap_model(model), "optimizer": optimizer}
     with Training(accelerator, resume, params.schedule, parts) as train:
         loader = Loader(batch_at, train.steps)
-        for step, (pictures, rows) in loader:
+        for step, (real, encoding) in loader:
             params.optimizer.set_rate(optimizer, step, params.schedule.steps)
-            x = pictures.to(accelerator.device)
+            x = real.to(accelerator.device)
             with device.autocast(accelerator.device, precision):
-                y = model(rows.to(accelerator.device)).float()
+                y = model(encoding.to(accelerator.device)).float()
                 distances = lpips(y, x, step)
             mse = F.mse_loss(y, x)
             loss = mse + distances["lpips"]

@@ -62,7 +62,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
     precision = device.resolve(params.precision, accelerator.device)
     ema = Ema(student, params.ema_decay)
     alpha_bars, timesteps = teacher.alpha_bars, teacher.noise_schedule.timesteps
-    windows = Windows(latents, "train", teacher.context_frames, targets=1)
+    windows = Windows(latents, "train", teacher.context_frames, 1, where=accelerator.device)
     rank = accelerator.process_index
     size = per_process_batch_size(params.batch_size, accelerator.num_processes, "distill")
 
@@ -70,9 +70,11 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
         """Besides: noise that the student starts from; noise and timesteps of the fake score."""
         window = windows.draw(size, params.seed, step, rank)
         draws = objective.draw(window, teacher, 0.0, params.seed, step, rank)
-        random = device.generator(params.seed, step, rank, 2)
-        start, fake_eps = torch.randn(2, *window.target.shape, generator=random)
-        fake_t = torch.randint(timesteps, (size,), generator=random)
+        where = window.frames.device
+        random = device.generator(params.seed, step, rank, 2, where=where)
+        noise = 2, *window.target.shape
+        start, fake_eps = torch.randn(noise, generator=random, device=where)
+        fake_t = torch.randint(timesteps, (size,), generator=random, device=where)
         return window, draws, [start, fake_eps, fake_t]
 
     parts = {

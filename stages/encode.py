@@ -13,6 +13,7 @@ from gamengen.data.encoding import require_size
 from gamengen.data.episodes import Episodes
 from gamengen.data.index import Entry, write_index
 from gamengen.data.latents import ROWS_PER_SHARD, LatentIndex, LatentWriter, change_std
+from gamengen.data.loader import Loader
 from gamengen.model.autoencoder import Autoencoder, to_float
 from gamengen.runtime import device, output
 from gamengen.runtime.errors import InputError
@@ -55,14 +56,18 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path, latents_pa
     with tqdm(total=rows, initial=done, unit="frame", disable=quiet, mininterval=5) as bar:
         for first in range(done, rows, ROWS_PER_SHARD):
             last = min(first + ROWS_PER_SHARD, rows)
-            latents, actions = [], []
-            for entry, low, high in pieces(mine, first, last):
-                actions.append(episodes.actions(entry)[low:high])
-                for at in range(low, high, params.batch_size):
-                    frames = episodes.frames(entry, at, min(at + params.batch_size, high))
-                    latents.append(encode(autoencoder, frames, params, accelerator.device))
-                    require_finite(latents[-1], entry, at, autoencoder_path)
-                    bar.update(len(frames))
+            latents, parts = [], pieces(mine, first, last)
+            actions = [episodes.actions(entry)[low:high] for entry, low, high in parts]
+            batches = [
+                (entry, at, min(at + params.batch_size, high))
+                for entry, low, high in parts
+                for at in range(low, high, params.batch_size)
+            ]
+            read = partial(read_batch, episodes, batches)
+            for n, frames in Loader(read, range(len(batches))):
+                latents.append(encode(autoencoder, frames, params, accelerator.device))
+                require_finite(latents[-1], *batches[n][:2], autoencoder_path)
+                bar.update(len(frames))
             writer.write(first, np.concatenate(latents), np.concatenate(actions))
     seconds = time.perf_counter() - begin
 
@@ -85,6 +90,11 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path, latents_pa
     accelerator.print(
         f"latents: {rows} frames of {shape} in this process, {(rows - done) / seconds:.0f} frames/s"
     )
+
+
+def read_batch(episodes: Episodes, batches: list[tuple[Entry, int, int]], n: int) -> np.ndarray:
+    """The frames of a batch."""
+    return episodes.frames(*batches[n])
 
 
 def store_name(rank: int) -> str:

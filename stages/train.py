@@ -130,7 +130,7 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     accelerator.print(f"precision: {precision}")
     ema = Ema(denoiser, params.ema_decay)
     run_of = params.context_frames, params.objective.targets
-    windows = Windows(latents, "train", *run_of, params.data)
+    windows = Windows(latents, "train", *run_of, params.data, accelerator.device)
     rank = accelerator.process_index
     size = per_process_batch_size(params.batch_size, accelerator.num_processes, "train")
 

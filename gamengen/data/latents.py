@@ -17,6 +17,7 @@ from gamengen.data.encoding import AutoencoderConfig
 from gamengen.data.episodes import Episodes
 from gamengen.data.index import Entry, Index, Split, of_split, read_index
 from gamengen.data.positions import Position, Positions
+from gamengen.data.rows import Rows
 from gamengen.data.splits import Selection
 from gamengen.runtime.errors import InputError
 
@@ -183,17 +184,23 @@ class Windows:
         context_frames: int,
         targets: int,
         selection: Selection | None = None,
+        where: torch.device | str = "cpu",
     ) -> None:
+        """On ``where`` the windows are kept, if it has room for them."""
         self.latents, self.context_frames, self.targets = latents, context_frames, targets
         found = latents.of(split, longer_than=targets)
         self.entries = selection.of(found) if selection else found
         self.first_targets = Positions(self.entries, first=1, left_out=targets - 1)
+        self.rows = Rows(self.entries, latents.latents, where)
+        self.taken = Rows(self.entries, latents.actions, where)
 
     def __len__(self) -> int:
         return len(self.first_targets)
 
     def read(self, first_targets: Iterable[Position]) -> Window:
         """Windows whose first targets are the given frames."""
+        if self.rows.kept is not None and self.taken.kept is not None:
+            return self._gather(list(first_targets), self.rows.kept, self.taken.kept)
         parts = [self._one(entry, frame) for entry, frame in first_targets]
         frames, actions = (torch.stack(column) for column in zip(*parts, strict=True))
         return Window(frames, actions)
@@ -201,6 +208,17 @@ class Windows:
     def draw(self, size: int, seed: int, step: int, rank: int) -> Window:
         """A batch of uniformly drawn windows: a pure function of (seed, step, rank)."""
         return self.read(self.first_targets.draw(size, seed, step, rank))
+
+    def _gather(self, first_targets: list[Position], latents: Tensor, taken: Tensor) -> Window:
+        """The same from kept rows: ``pad_history``, for all windows at once."""
+        starts = torch.tensor([self.rows.starts[entry.id] for entry, _ in first_targets])
+        frame = torch.tensor([frame for _, frame in first_targets])
+        number = frame[:, None] + torch.arange(-self.context_frames, self.targets)
+        rows = (starts[:, None] + number.clamp_min(0)).to(latents.device)
+        real = (number >= 0).to(latents.device)[:, :-1]
+        actions = taken[rows[:, :-1]].long()
+        before = self.latents.game.before_start
+        return Window(latents[rows].float(), torch.where(real, actions, before))
 
     def _one(self, entry: Entry, frame: int) -> tuple[Tensor, Tensor]:
         begin, end = max(0, frame - self.context_frames), frame + self.targets

@@ -90,9 +90,11 @@ class Denoiser(Network):
 
 
 def network_of(kind: str) -> "type[SmallNetwork | StableDiffusionNetwork]":
-    """The class of a denoiser's network."""
+    """The class of a denoiser's network. Raises InputError for a kind that there is not."""
     if kind == "small":
         return SmallNetwork
+    if kind != "stable-diffusion":
+        raise InputError(f"network.kind: {kind!r}: there are small, stable-diffusion")
     # Seconds of importing diffusers' own, which only this kind needs.
     from gamengen.model.stable_diffusion import StableDiffusionNetwork
 

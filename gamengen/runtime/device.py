@@ -164,8 +164,16 @@ def any_process(flag: bool, accelerator: Accelerator, waits: bool) -> bool:
     return bool(accelerator.reduce(mine, "max").cpu())
 
 
-def generator(*seeds: int) -> torch.Generator:
-    """A CPU generator that is a pure function of its seeds, e.g. (seed, step, rank)."""
+def room(where: torch.device) -> int:
+    """Bytes of data that an accelerator can keep beside what is trained; of others, none."""
+    return torch.cuda.mem_get_info(where)[0] // 2 if where.type == "cuda" else 0
+
+
+def generator(*seeds: int, where: torch.device | str = "cpu") -> torch.Generator:
+    """A generator that is a pure function of its seeds, e.g. (seed, step, rank).
+
+    On ``where`` if that is a GPU, which makes numbers a hundred times faster; else on the CPU.
+    """
     key = 0
     for seed in seeds:
         # Splitmix-style mixing keeps neighbouring steps and ranks uncorrelated.
@@ -173,4 +181,5 @@ def generator(*seeds: int) -> torch.Generator:
         key = ((key ^ (key >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
         key = ((key ^ (key >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
         key ^= key >> 31
-    return torch.Generator().manual_seed(key & (2**63 - 1))
+    made_on = where if torch.device(where).type == "cuda" else "cpu"
+    return torch.Generator(made_on).manual_seed(key & (2**63 - 1))

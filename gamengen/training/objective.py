@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -43,19 +44,22 @@ class RandomInputs:
 def draw(
     window: Window, denoiser: Denoiser, terminal_share: float, seed: int, step: int, rank: int
 ) -> RandomInputs:
-    """Draws on the CPU, a pure function of (seed, step, rank): a resumed run makes the same."""
-    random = device.generator(seed, step, rank, 1)
+    """Draws where the window is, a pure function of (seed, step, rank): resumed, the same."""
+    where = window.frames.device
+    random = device.generator(seed, step, rank, 1, where=where)
+    uniform = partial(torch.rand, generator=random, device=where)
+    normal = partial(torch.randn, generator=random, device=where)
     batch, frames, *shape = window.frames.shape
     targets, timesteps = frames - denoiser.context_frames, denoiser.noise_schedule.timesteps
-    t = torch.randint(timesteps, (batch, targets), generator=random)
+    t = torch.randint(timesteps, (batch, targets), generator=random, device=where)
     # Whole windows: those are rolled out as a sampler of one step would.
-    terminal = torch.rand(batch, 1, generator=random) < terminal_share
+    terminal = uniform(batch, 1) < terminal_share
     return RandomInputs(
         t=torch.where(terminal, timesteps - 1, t),
-        eps=torch.randn(batch, targets, *shape, generator=random),
-        level=denoiser.augmentation.draw(*torch.rand(2, batch, generator=random)),
-        context_eps=torch.randn(batch, frames - 1, *shape, generator=random),
-        dropped=torch.rand(batch, generator=random) < denoiser.augmentation.context_dropout,
+        eps=normal(batch, targets, *shape),
+        level=denoiser.augmentation.draw(*uniform(2, batch)),
+        context_eps=normal(batch, frames - 1, *shape),
+        dropped=uniform(batch) < denoiser.augmentation.context_dropout,
     )
 
 

@@ -292,6 +292,13 @@ def test_what_training_cannot_give_is_refused_before_it(
         train.Params.model_validate(tiny.tiny_params({"train": changes})["train"])
 
 
+def test_a_network_of_unknown_kind_is_refused(made: Path) -> None:
+    config = load_denoiser(made / "denoiser").config
+    config["network"]["kind"] = "large"
+    with pytest.raises(InputError, match=r"network\.kind: 'large': there are small, stable-"):
+        Denoiser(**config)
+
+
 def test_timesteps_are_embedded_as_diffusers_does() -> None:
     t = torch.tensor([0, 1, 500, 999])
     torch.testing.assert_close(

@@ -75,6 +75,23 @@ def test_a_bundle_that_is_too_large_is_refused(
         bundle.bundle(tmp_path / "bundle", TINY, "3.12")
 
 
+def test_a_package_that_would_be_missing_there_is_named(tmp_path: Path) -> None:
+    info = tmp_path / "stores-1.2.dist-info"
+    info.mkdir()
+
+    def needs(*lines: str) -> None:
+        required = "".join(f"Requires-Dist: {line}\n" for line in lines)
+        (info / "METADATA").write_text(f"Name: stores\nVersion: 1.2\n{required}")
+
+    needs("numpy>=2", "pygame-ce", 'pandas; extra == "tables"', 'tomli; python_version < "3.12"')
+    bundle.require_whole(tmp_path, "3.12")
+    with pytest.raises(InputError, match=r"stores 1\.2, which Python 3\.11 gets, needs tomli"):
+        bundle.require_whole(tmp_path, "3.11")
+    needs("numpy", "Message.Spec>=1")
+    with pytest.raises(InputError, match=r"needs Message\.Spec: add it"):
+        bundle.require_whole(tmp_path, "3.12")
+
+
 def test_a_deployment_is_named() -> None:
     assert "train.schedule.steps=6500" in bundle.of_deployment("day")
     assert bundle.of_deployment(None) == []
