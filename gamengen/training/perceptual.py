@@ -64,6 +64,10 @@ WEIGHTS: dict[Backbone, tuple[str, str]] = {
 # The same in half precision, as a bundle carries it: every convolution's weights and biases, one
 # after the other; first the low bytes of all, then the high ones, which alone can be compressed.
 HALVES: dict[Backbone, tuple[str, str]] = {
+    "alex": (
+        "alexnet.half.npy",
+        "f1bf7521e9c6d7055bab60aba855caf475518ffaeca1736355b4825c2127efcd",
+    ),
     "vgg": ("vgg16.half.npy", "e7197f0240c2b8f1bb9dfcf76a45fa924f2daf071332b08e4ff40495206770ef"),
 }
 
@@ -107,7 +111,7 @@ def _arrays(backbone: Backbone) -> list[np.ndarray]:
 
 
 def save_half(backbone: Backbone, folder: Path) -> None:
-    """Write a backbone in half precision, which ``load_lpips`` reads where there is no other."""
+    """Write a backbone in half precision, which ``load_lpips`` reads where it is."""
     flat = [np.ravel(array) for array in _arrays(backbone)]
     half = np.concatenate(flat).astype("<f2")
     halves = np.ascontiguousarray(half.view(np.uint8).reshape(-1, 2).T)
@@ -115,8 +119,8 @@ def save_half(backbone: Backbone, folder: Path) -> None:
 
 
 def _weights(backbone: Backbone, shapes: Sequence[Sequence[int]]) -> list[np.ndarray]:
-    """``_arrays``, from the half-precision copy where that is all there is."""
-    if weights_file(WEIGHTS[backbone][0]).exists() or backbone not in HALVES:
+    """``_arrays``, from the half-precision copy where there is one."""
+    if not weights_file(HALVES[backbone][0]).exists():
         return _arrays(backbone)
     halves = np.load(_sound(*HALVES[backbone]))
     flat = np.ascontiguousarray(halves.T).view("<f2")[:, 0].astype(np.float32)

@@ -13,6 +13,7 @@ from torch import nn
 from gamengen.runtime.errors import InputError
 from gamengen.training import perceptual
 from gamengen.training.perceptual import (
+    Backbone,
     PerceptualLoss,
     PerceptualTerm,
     load_lpips,
@@ -49,20 +50,23 @@ def test_its_edges_are_trained(net: nn.Module) -> None:
     assert neighbours > 0.5
 
 
+@pytest.mark.parametrize(
+    ("backbone", "name"), [("alex", "alexnet.half.npy"), ("vgg", "vgg16.half.npy")]
+)
 def test_its_copy_in_half_precision_measures_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backbone: Backbone, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     random = torch.Generator().manual_seed(0)
     a, b = torch.rand(2, 2, 3, 64, 64, generator=random) * 2 - 1
-    expected = perceptual_distance(load_lpips("vgg"), a, b)
-    perceptual.save_half("vgg", tmp_path)
+    expected = perceptual_distance(load_lpips(backbone), a, b)
+    perceptual.save_half(backbone, tmp_path)
     monkeypatch.setattr(perceptual, "weights_file", lambda name: tmp_path / name)
     torch.testing.assert_close(
-        perceptual_distance(load_lpips("vgg"), a, b), expected, rtol=1e-3, atol=0
+        perceptual_distance(load_lpips(backbone), a, b), expected, rtol=1e-3, atol=0
     )
-    (tmp_path / "vgg16.half.npy").write_bytes(b"no array")
-    with pytest.raises(InputError, match=r"vgg16\.half\.npy: sha256 is .*, expected"):
-        load_lpips("vgg")
+    (tmp_path / name).write_bytes(b"no array")
+    with pytest.raises(InputError, match=rf"{name}: sha256 is .*, expected"):
+        load_lpips(backbone)
 
 
 def test_a_changed_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
