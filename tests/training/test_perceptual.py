@@ -82,7 +82,7 @@ def test_a_pickle_that_could_run_code_is_not_read(
     file.write_bytes(pickle.dumps({"params": {"AlexNet": {"layer": Path("x")}}}))
     checksum = hashlib.sha256(file.read_bytes()).hexdigest()
     monkeypatch.setitem(perceptual.WEIGHTS, "alex", ("evil.ckpt", checksum))
-    monkeypatch.setattr(perceptual, "weights_file", lambda name: file)
+    monkeypatch.setattr(perceptual, "weights_file", lambda name: tmp_path / name)
     with pytest.raises(InputError, match="a pickle that names pathlib"):
         load_lpips("alex")
 
