@@ -7,16 +7,22 @@ called by hand takes no part; DVC's own locks keep two of them apart.
 import json
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.lock import hold
 
 FILE = Path(".running")
 RUN_CACHE, IN_USE = Path(".dvc/cache/runs"), Path(".dvc/tmp/rwlock")
+LOCK, KEPT = Path("dvc.lock"), Path(".dvc/tmp/dvc.lock")
+CONFLICT = b"<<<<<<<"  # git's
 
 
 @contextmanager
@@ -29,6 +35,7 @@ def held(what: str, file: Path = FILE) -> Iterator[int]:
     descriptor = hold(file, file.resolve().parent, what)
     try:
         forget_cut_off()
+        mend_lock_file()
         yield descriptor
     finally:
         os.close(descriptor)
@@ -52,6 +59,40 @@ def forget_cut_off() -> None:
         pass
     except ValueError:
         IN_USE.unlink()
+
+
+def mend_lock_file() -> None:
+    """Keep a copy of dvc.lock; bring it back where a full disk or a kill has cut dvc.lock off.
+
+    DVC 3.67 writes over it in place, and ends every later run if that fails ("required key not
+    provided"). Stages that ran since the copy are not run again: each has a record in the cache.
+    """
+    if not LOCK.exists() or CONFLICT in LOCK.read_bytes():
+        return
+    KEPT.parent.mkdir(parents=True, exist_ok=True)
+    part = KEPT.with_suffix(".tmp")
+    if is_whole(LOCK):
+        with suppress(OSError):  # the disk is full: an older copy remains
+            shutil.copyfile(LOCK, part)
+            part.replace(KEPT)
+    elif KEPT.exists():
+        shutil.copyfile(KEPT, LOCK)
+        print("dvc.lock was cut off: its last whole copy is back", file=sys.stderr)
+    else:
+        LOCK.unlink()
+        print("dvc.lock was cut off and is removed: DVC makes it again", file=sys.stderr)
+
+
+def is_whole(lock: Path) -> bool:
+    """Whether DVC could read it."""
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from voluptuous import Invalid
+
+    try:
+        COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(lock))
+    except (YAMLError, Invalid):
+        return False
+    return True
 
 
 def main() -> None:

@@ -84,7 +84,9 @@ def main(
             *jobs.features(held, chosen, rollout, i3d, seed + 2),
             *jobs.actions(held, chosen, default, params.actions.frames, tools, seed + 3),
             *room.jobs(held, chosen.turn_back_starts, default, params.room, tools, seed + 5),
-            *long_play.jobs(held, chosen.long_play_starts, default, params.long_play, seed + 4),
+            *long_play.jobs(
+                held, chosen.long_play_starts, default, params.long_play, tools, seed + 4
+            ),
         ],
         resume,
         accelerator,

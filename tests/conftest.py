@@ -162,8 +162,9 @@ def launch(tmp_path: Path, environment: dict[str, str]) -> Launch:
         **variables: str,
     ) -> str:
         write_params(tmp_path / "params.yaml", dict(changes or {}))
-        config = {1: "one", 2: "two"}[processes]
-        settings = {"LAUNCH": str(ROOT / f"launch/{config}.yaml"), "PYTHONPATH": str(ROOT)}
+        settings = {"PYTHONPATH": str(ROOT)}
+        if processes > 1:
+            settings["LAUNCH"] = str(ROOT / {2: "launch/two.yaml"}[processes])
         command = [str(ROOT / "launch/accelerate"), "-m", f"stages.{stage}", *map(str, paths)]
         return call(command, tmp_path, environment | settings | variables)
 

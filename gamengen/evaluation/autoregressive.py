@@ -60,13 +60,13 @@ def measure(
         "motion": np.array([change(video) for video in videos["real"]]),
         "step": np.tile(compared, (len(places), 1)),
     }
-    for name, shown in videos.items():
-        if name == "real":
-            continue
-        steps = [distance(shown[:, n - 1], videos["real"][:, n - 1]) for n in compared]
-        for metric in steps[0]:
-            table[f"{name}/{metric}"] = np.stack([step[metric] for step in steps], 1)
-    return table
+    shown = dict(videos)
+    real = shown.pop("real")
+    steps = [
+        distance({name: video[:, n - 1] for name, video in shown.items()}, real[:, n - 1])
+        for n in compared
+    ]
+    return table | {key: np.stack([step[key] for step in steps], 1) for key in steps[0]}
 
 
 def enemies(

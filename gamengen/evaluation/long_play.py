@@ -13,12 +13,12 @@ from torch import Tensor
 from gamengen.data.positions import Position
 from gamengen.evaluation.fvd import frechet_distance
 from gamengen.evaluation.heldout import Heldout
+from gamengen.evaluation.instruments import Instruments
 from gamengen.evaluation.player import Model, Progress
 from gamengen.evaluation.shards import Batch, Job, Table, with_prefix
 from gamengen.model.autoencoder import to_float
 from gamengen.runtime import device
 from gamengen.runtime.settings import Settings
-from gamengen.training.perceptual import load_lpips
 
 LOOKS = ("brightness", "contrast", "red_green", "blue_yellow")
 USUAL = (0.5, 99.5)  # percentiles of real frames between which a frame looks usual
@@ -60,19 +60,14 @@ def look(frames: UInt8[Tensor, "n h w 3"]) -> Float[np.ndarray, "n 4"]:
     return torch.stack(values, 1).cpu().numpy()
 
 
-class Features:
-    """VGG16's last convolutional features, averaged over the picture: ``[n, 512]``.
+@torch.no_grad()
+def features(vgg: Any, frames: UInt8[Tensor, "n h w 3"]) -> Float[np.ndarray, "n 512"]:
+    """VGG16's last convolutional features, averaged over the picture.
 
     The weights are those of LPIPS (ImageNet), so a distance of them is not the published FID.
     """
-
-    def __init__(self, where: torch.device) -> None:
-        self.lpips: Any = load_lpips("vgg").to(where)
-
-    @torch.no_grad()
-    def __call__(self, frames: UInt8[Tensor, "n h w 3"]) -> Float[np.ndarray, "n 512"]:
-        pictures = self.lpips.scaling_layer(to_float(frames))
-        return self.lpips.net(pictures)[-1].mean((2, 3)).double().cpu().numpy()
+    pictures = vgg.scaling_layer(to_float(frames))
+    return vgg.net(pictures)[-1].mean((2, 3)).double().cpu().numpy()
 
 
 def recorded_actions(held: Heldout, places: Sequence[Position], count: int) -> Int64[Tensor, "b n"]:
@@ -94,6 +89,7 @@ def jobs(
     batches: Sequence[Batch],
     models: Sequence[Model],
     params: LongPlayParams,
+    tools: Instruments,
     seed: int,
 ) -> list[Job]:
     """Job ``long_play``: rows of ``look/<name>`` and ``features/<name>``, ``[looked at, ...]``.
@@ -103,7 +99,7 @@ def jobs(
     """
     if not batches:
         return []
-    features = Features(held.where)
+    vgg = tools.distance.nets["vgg"]
 
     def measure(number: int, batch: Batch, progress: Progress) -> Table:
         count = params.frames // params.every
@@ -119,7 +115,7 @@ def jobs(
         table: Table = {"episode": np.array([held.number(place) for place in batch])}
         for name, shown in pictures.items():
             table[f"look/{name}"] = np.stack([look(video) for video in shown])
-            table[f"features/{name}"] = np.stack([features(video) for video in shown])
+            table[f"features/{name}"] = np.stack([features(vgg, video) for video in shown])
         return table
 
     passes = params.frames * sum(model.passes for model in models)

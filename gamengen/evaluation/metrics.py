@@ -1,6 +1,6 @@
 """How far a picture is from the real one: squared error and LPIPS, frame by frame."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -8,7 +8,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gamengen.model.autoencoder import to_float
-from gamengen.training.perceptual import Backbone, load_lpips, perceptual_distance
+from gamengen.training.perceptual import (
+    Backbone,
+    features_distance,
+    load_lpips,
+    lpips_features,
+)
 
 PEAK = 255.0**2
 # Two identical 8-bit pictures are known to be equal only up to their rounding, whose variance
@@ -35,14 +40,17 @@ class PictureDistance:
     def __init__(
         self, device: torch.device, backbones: Sequence[Backbone] = ("alex", "vgg")
     ) -> None:
-        self.nets = {f"lpips_{kind}": load_lpips(kind).to(device) for kind in backbones}
+        self.nets = {kind: load_lpips(kind).to(device) for kind in backbones}
 
     @torch.no_grad()
     def __call__(
-        self, shown: UInt8[Tensor, "b h w 3"], real: UInt8[Tensor, "b h w 3"]
+        self, shown: Mapping[str, UInt8[Tensor, "b h w 3"]], real: UInt8[Tensor, "b h w 3"]
     ) -> dict[str, Float[np.ndarray, " b"]]:
-        values = {"mse": squared_error(shown, real)}
-        a, b = to_float(shown), to_float(real)
-        for name, net in self.nets.items():
-            values[name] = perceptual_distance(net, a, b).cpu().numpy()
+        """``<name>/<metric>`` of whatever is shown beside the same real pictures."""
+        values = {f"{name}/mse": squared_error(frames, real) for name, frames in shown.items()}
+        for kind, net in self.nets.items():
+            features = lpips_features(net, to_float(real))
+            for name, frames in shown.items():
+                distance = features_distance(net, lpips_features(net, to_float(frames)), features)
+                values[f"{name}/lpips_{kind}"] = distance.cpu().numpy()
         return values

@@ -78,10 +78,9 @@ def measure(
     when turned away, and after coming back, is from the real one at the start."""
     start = videos["real"][:, 0]
     table: Table = {"episode": np.array([held.number(place) for place in places])}
-    for name, video in videos.items():
-        for when, frame in (("away", away), ("back", -1)):
-            for metric, values in distance(video[:, frame], start).items():
-                table[f"{when}/{name}/{metric}"] = values
+    for when, frame in (("away", away), ("back", -1)):
+        found = distance({name: video[:, frame] for name, video in videos.items()}, start)
+        table |= {f"{when}/{key}": values for key, values in found.items()}
     return table
 
 

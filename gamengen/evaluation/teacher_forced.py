@@ -54,12 +54,11 @@ def measure(
         "episode": np.array([held.number(place) for place in places]),
         "moving": np.array([moves(held, place, sightings) for place in places]),
     }
-    for name, shown in pictures.items():
-        if name == "real":
-            continue
-        for metric, values in distance(shown, pictures["real"]).items():
-            table[f"{name}/{metric}"] = values
-        if status_bar.is_shown(held.episodes.game):
-            bars = (status_bar.bar_of(frames) for frames in (shown, pictures["real"]))
-            table[f"{name}/psnr_status_bar"] = decibels(squared_error(*bars))
+    shown = dict(pictures)
+    real = shown.pop("real")
+    table |= distance(shown, real)
+    if status_bar.is_shown(held.episodes.game):
+        for name, frames in shown.items():
+            error = squared_error(status_bar.bar_of(frames), status_bar.bar_of(real))
+            table[f"{name}/psnr_status_bar"] = decibels(error)
     return table

@@ -95,10 +95,10 @@ def run(section: str, params: type[StageParams], main: Callable[..., None]) -> N
     try:
         if len(sys.argv) - 1 != len(names):
             raise InputError(
-                f"usage: accelerate launch -m stages.{section} {' '.join(names).upper()}"
+                f"usage: launch/accelerate -m stages.{section} {' '.join(names).upper()}"
             )
         if threading.current_thread() is threading.main_thread():  # not so on TPU
-            # launch/accelerate ignores Ctrl-C, for itself and by inheritance for the stage.
+            # launch/accelerate ignores Ctrl-C, and by inheritance so does the stage until here.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.default_int_handler)
         settings = read_params(section, params)

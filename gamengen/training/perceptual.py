@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import lpips
 import numpy as np
 import torch
+from accelerate import init_empty_weights
 from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor, nn
@@ -128,29 +129,50 @@ def _weights(backbone: Backbone, shapes: Sequence[Sequence[int]]) -> list[np.nda
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def load_lpips(backbone: Backbone) -> nn.Module:
-    """The frozen LPIPS network: ``net(a, b)`` on pictures in [-1, 1] gives ``[b, 1, 1, 1]``.
+def load_lpips(backbone: Backbone) -> lpips.LPIPS:
+    """The frozen LPIPS network of the package, with weights read from a backbone's file.
 
     Raises InputError when the backbone's file is missing or its checksum differs.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), init_empty_weights():  # all weights are about to be read
         # lpips still asks torchvision for an untrained backbone in the old way.
         warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
-        net = lpips.LPIPS(net=backbone, pnet_rand=True, verbose=False)
+        net = lpips.LPIPS(net=backbone, pnet_rand=True, pretrained=False, verbose=False)
+    heads = Path(lpips.__file__).parent / f"weights/v{net.version}/{backbone}.pth"
+    net.load_state_dict(
+        torch.load(heads, map_location="cpu", weights_only=True), strict=False, assign=True
+    )
     convolutions = [m for m in net.net.modules() if isinstance(m, nn.Conv2d)]
-    views = [(conv.weight.data.permute(2, 3, 1, 0), conv.bias.data) for conv in convolutions]  # type: ignore[union-attr]
-    wanted = [view for pair in views for view in pair]
-    arrays = _weights(backbone, [view.shape for view in wanted])
-    for view, array in zip(wanted, arrays, strict=True):
-        view.copy_(torch.from_numpy(np.array(array)))
+    shapes = [
+        shape
+        for m in convolutions
+        for shape in (m.weight.permute(2, 3, 1, 0).shape, m.bias.shape)  # type: ignore[union-attr]
+    ]
+    arrays = map(torch.tensor, _weights(backbone, shapes))
+    for convolution, kernel, bias in zip(convolutions, arrays, arrays, strict=True):
+        convolution.weight = nn.Parameter(kernel.permute(3, 2, 0, 1).contiguous())
+        convolution.bias = nn.Parameter(bias)
     return net.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
 
+def lpips_features(net: lpips.LPIPS, pictures: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
+    """What LPIPS compares of pictures in [-1, 1]: activations, each of length 1 over channels."""
+    return [lpips.normalize_tensor(found) for found in net.net(net.scaling_layer(pictures))]
+
+
+def features_distance(
+    net: lpips.LPIPS, a: Sequence[Tensor], b: Sequence[Tensor]
+) -> Float[Tensor, " b"]:
+    """LPIPS of each pair of pictures, by their ``lpips_features``."""
+    pairs = zip(a, b, net.lins, strict=True)
+    return torch.stack([head((x - y) ** 2).mean((1, 2, 3)) for x, y, head in pairs]).sum(0)
+
+
 def perceptual_distance(
-    net: nn.Module, a: Float[Tensor, "b 3 h w"], b: Float[Tensor, "b 3 h w"]
+    net: lpips.LPIPS, a: Float[Tensor, "b 3 h w"], b: Float[Tensor, "b 3 h w"]
 ) -> Float[Tensor, " b"]:
     """LPIPS of each pair of pictures in [-1, 1]."""
-    return net(a, b).flatten()
+    return features_distance(net, lpips_features(net, a), lpips_features(net, b))
 
 
 class PerceptualLoss(nn.Module):

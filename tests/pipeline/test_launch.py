@@ -28,7 +28,7 @@ if __name__ == "__main__":
 
 def probe(folder: Path, environment: dict[str, str]) -> list[str]:
     (folder / "probe.py").write_text(PROBE)
-    settings = {"PYTHONPATH": str(ROOT), "LAUNCH": str(ROOT / "launch/one.yaml")} | environment
+    settings = {"PYTHONPATH": str(ROOT)} | environment
     log = call([str(ROOT / "launch/accelerate"), "-m", "probe"], folder, settings)
     assert "were not passed to `accelerate launch`" not in log
     return sorted(line for line in log.splitlines() if line.startswith("probe"))

@@ -105,6 +105,8 @@ def test_make_repro_takes_the_lock() -> None:
         ("record", "'outs'"),
         ("whole record", "not 'NoneType'"),
         ("rwlock", "JSON structure is corrupted"),
+        ("first lock file", "'./dvc.lock' validation failed"),
+        ("later lock file", "'./dvc.lock' validation failed"),
     ],
 )
 def test_a_full_disk_under_dvcs_own_files_breaks_no_later_run(
@@ -117,17 +119,35 @@ def test_a_full_disk_under_dvcs_own_files_breaks_no_later_run(
     dvc = [sys.executable, "-m", "dvc"]
     subprocess.run([*dvc, "init", "--no-scm", "--quiet"], check=True)
     subprocess.run([*dvc, "repro"], check=True)
+    lock = (folder / "dvc.lock").read_text()
     (record,) = (folder / ".dvc/cache/runs").glob("*/*/*")
     text = record.read_text()
     if cut == "rwlock":
         (folder / ".dvc/tmp/rwlock").write_text('{"given": {"read": [{"pid": 1, "cmd')
-    else:
+    elif "record" in cut:
         record.unlink()
     if cut == "record":
         record.with_name(".cut.tmp").write_text(text[: text.index("outs:")])
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    if cut == "later lock file":
+        subprocess.run([*HOLD, *dvc, "status"], check=True, env=environment)
     (folder / "dvc.lock").unlink()
+    if "lock file" in cut:
+        (folder / "dvc.lock").write_text("" if "first" in cut else lock[: lock.index("cmd")])
     (folder / "made").unlink()
     alone = subprocess.run([*dvc, "repro"], capture_output=True, text=True)
-    assert says in alone.stderr, "DVC has mended it: a part of forget_cut_off can go"
-    subprocess.run([*HOLD, *dvc, "repro"], check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert says in alone.stderr, "DVC has mended it: a part of flows.lock can go"
+    again = [*HOLD, *dvc, "repro"]
+    said = subprocess.run(again, check=True, env=environment, capture_output=True, text=True)
     assert (folder / "made").exists()
+    assert (folder / "dvc.lock").read_text() == lock
+    if "lock file" in cut:
+        assert ("copy is back" if "later" in cut else "is removed") in said.stderr
+        assert "Running stage" not in said.stdout, "DVC's cache has what ran"
+
+
+def test_a_merge_of_lock_files_is_left_to_its_user(folder: Path) -> None:
+    merged = "schema: '2.0'\n<<<<<<< mine\nstages: {}\n=======\n>>>>>>> theirs\n"
+    (folder / "dvc.lock").write_text(merged)
+    with held("me"):
+        assert (folder / "dvc.lock").read_text() == merged

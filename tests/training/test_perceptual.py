@@ -99,6 +99,7 @@ def test_values_are_those_of_the_published_implementation(net: nn.Module) -> Non
         one, two = (x / x.norm(dim=1, keepdim=True).clamp(min=1e-10) for x in (one, two))
         total += head((one - two) ** 2).mean(dim=(1, 2, 3))
     assert np.allclose(perceptual_distance(net, a, b), total, atol=1e-5)
+    torch.testing.assert_close(perceptual_distance(net, a, b), net(a, b).flatten())
 
 
 def test_a_loss_weighs_its_networks_and_its_gradient_reaches_what_was_made() -> None:
