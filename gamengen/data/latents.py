@@ -198,36 +198,23 @@ class Windows:
         return len(self.first_targets)
 
     def read(self, first_targets: Iterable[Position]) -> Window:
-        """Windows whose first targets are the given frames."""
-        if self.rows.kept is not None and self.taken.kept is not None:
-            return self._gather(list(first_targets), self.rows.kept, self.taken.kept)
-        parts = [self._one(entry, frame) for entry, frame in first_targets]
-        frames, actions = (torch.stack(column) for column in zip(*parts, strict=True))
-        return Window(frames, actions)
+        """Windows whose first targets are the given frames, padded as by ``pad_history``."""
+        places = list(first_targets)
+        first = torch.tensor([frame for _, frame in places])
+        numbers = first[:, None] + torch.arange(-self.context_frames, self.targets)
+        rows = numbers.clamp_min(0).tolist()
+        flat = [(entry, n) for (entry, _), row in zip(places, rows, strict=True) for n in row]
+        frames, taken = self.rows.at(flat).float(), self.taken.at(flat).long()
+        actions = taken.unflatten(0, numbers.shape)[:, :-1]
+        real = (numbers >= 0)[:, :-1].to(actions.device)
+        return Window(
+            frames.unflatten(0, numbers.shape),
+            torch.where(real, actions, self.latents.game.before_start),
+        )
 
     def draw(self, size: int, seed: int, step: int, rank: int) -> Window:
         """A batch of uniformly drawn windows: a pure function of (seed, step, rank)."""
         return self.read(self.first_targets.draw(size, seed, step, rank))
-
-    def _gather(self, first_targets: list[Position], latents: Tensor, taken: Tensor) -> Window:
-        """The same from kept rows: ``pad_history``, for all windows at once."""
-        starts = torch.tensor([self.rows.starts[entry.id] for entry, _ in first_targets])
-        frame = torch.tensor([frame for _, frame in first_targets])
-        number = frame[:, None] + torch.arange(-self.context_frames, self.targets)
-        rows = (starts[:, None] + number.clamp_min(0)).to(latents.device)
-        real = (number >= 0).to(latents.device)[:, :-1]
-        actions = taken[rows[:, :-1]].long()
-        before = self.latents.game.before_start
-        return Window(latents[rows].float(), torch.where(real, actions, before))
-
-    def _one(self, entry: Entry, frame: int) -> tuple[Tensor, Tensor]:
-        begin, end = max(0, frame - self.context_frames), frame + self.targets
-        latents = torch.from_numpy(self.latents.latents(entry, begin, end).astype(np.float32))
-        actions = torch.from_numpy(self.latents.actions(entry, begin, end - 1).astype(np.int64))
-        length, before_start = self.context_frames, self.latents.game.before_start
-        led_to = frame - begin
-        context, padded = pad_history(latents[:led_to], actions[:led_to], length, before_start)
-        return torch.cat([context, latents[led_to:]]), torch.cat([padded, actions[led_to:]])
 
 
 def pad_history(
