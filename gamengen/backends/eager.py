@@ -25,13 +25,12 @@ class Eager:
         self.where, self.precision, self.name = where, precision, name
 
     def velocity(self, denoiser: Denoiser) -> DenoiserFn:
-        return denoiser_in(denoiser.to(self.where), self.precision)
+        return self.made(denoiser_in(denoiser.to(self.where), self.precision))
 
     def picture(self, decoder: Autoencoder) -> Callable[[Tensor], Tensor]:
         net = decoder_in(decoder.to(self.where), self.precision)
+        return self.made(lambda latent: to_uint8(net.decode(latent))[0])
 
-        @torch.no_grad()
-        def picture(latent: Tensor) -> Tensor:
-            return to_uint8(net.decode(latent))[0]
-
-        return picture
+    def made(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """What runs instead of a module or function: here the same, without gradients."""
+        return torch.no_grad()(function)

@@ -73,20 +73,12 @@ class OpenVino:
     def velocity(self, denoiser: Denoiser) -> DenoiserFn:
         net = denoiser.to(self.where)
         return OpenVinoVelocity(
-            lambda batch: self._compile(net, batch, lambda: self.denoiser_model(net, batch))
+            lambda batch: self._compile(net, batch, lambda: convert_denoiser(net, batch))
         )
 
     def picture(self, decoder: Autoencoder) -> Callable[[Tensor], Tensor]:
-        net = decoder.to(self.where)
-        return Request(self._compile(net, 1, lambda: self.decoder_model(net)))
-
-    def denoiser_model(self, denoiser: Denoiser, batch: int) -> openvino.Model:
-        """The model that is compiled for a denoiser."""
-        return convert_denoiser(denoiser, batch)
-
-    def decoder_model(self, decoder: Autoencoder) -> openvino.Model:
-        """The model that is compiled for a decoder."""
-        return convert_decoder(decoder)
+        net, latent = decoder.to(self.where), torch.zeros(1, *decoder.facts.latent_shape)
+        return Request(self._compile(net, 1, lambda: convert(Shown(net), (latent,))))
 
     def _compile(
         self, net: nn.Module, batch: int, build: Callable[[], openvino.Model]
@@ -110,11 +102,6 @@ def convert_denoiser(denoiser: Denoiser, batch: int) -> openvino.Model:
     context = torch.zeros(batch, frames, *denoiser.latent_shape)
     actions = torch.zeros(batch, frames, dtype=torch.int64)
     return convert(denoiser, (x_t, numbers, context, actions, numbers))
-
-
-def convert_decoder(decoder: Autoencoder) -> openvino.Model:
-    """The decoder as an OpenVINO model: a latent in, 8-bit pixels out."""
-    return convert(Shown(decoder), (torch.zeros(1, *decoder.facts.latent_shape),))
 
 
 def convert(net: nn.Module, inputs: tuple[Tensor, ...]) -> openvino.Model:

@@ -24,7 +24,9 @@ from gamengen.runtime.errors import InputError
 log = logging.getLogger(__name__)
 
 START_LIMIT = 600.0  # seconds, to import everything and play a running episode again
-ANSWER_LIMIT = 300.0  # for what takes milliseconds; an engine that hangs is ended before that
+# For what takes milliseconds. An engine that hangs is ended before that; where one dies with a lock
+# of the memory that it shares with ViZDoom, ViZDoom waits for ever.
+ANSWER_LIMIT = 90.0
 RESTARTS, WITHIN = 3, 3600.0  # of one game, in so many seconds; then it is given up
 Make = Callable[[Any], Any]  # a game where its checkpoint says
 Request = tuple[str, tuple[Any, ...], dict[str, Any]]  # method, arguments

@@ -12,7 +12,6 @@ from gamengen.data.episodes import recorded_history
 from gamengen.data.positions import Position
 from gamengen.evaluation.enemies import require_recorded
 from gamengen.evaluation.heldout import Heldout
-from gamengen.evaluation.player import Model, Progress, roll_out
 from gamengen.evaluation.shards import Table
 from gamengen.game.engine import Engine
 
@@ -52,33 +51,6 @@ def _spectrum(pictures: Tensor) -> Tensor:
     band = pictures[:, int(BAND[0] * height) : int(BAND[1] * height)].cpu().float().mean(-1)
     band = band - band.mean(-1, keepdim=True)
     return torch.fft.rfft(band * torch.hann_window(width, periodic=False))
-
-
-def videos(
-    held: Heldout,
-    models: Sequence[Model],
-    places: Sequence[Position],
-    actions: Sequence[int],
-    real: UInt8[Tensor, "b n h w 3"],
-    progress: Progress,
-    *seeds: int,
-) -> dict[str, Tensor]:
-    """``uint8 [b, n, h, w, 3]`` from each place on, under the same actions.
-
-    ``real`` as it was played, ``autoencoder`` (that through it), ``copy_last`` (the last frame
-    before the start, held), then the models.
-    """
-    count = real.shape[1]
-    window, given = held.window(places), torch.tensor(actions).expand(len(places), -1)
-    last = torch.cat([held.pixels(place, -1, 0) for place in places])
-    found = {
-        "real": real,
-        "autoencoder": torch.stack([held.through(video) for video in real]),
-        "copy_last": repeat(last, "b h w c -> b n h w c", n=count),
-    }
-    for model in models:
-        found[model.name] = roll_out(model, held.show, window, given, progress, *seeds)
-    return found
 
 
 def played(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from einops import rearrange, repeat
+from jaxtyping import UInt8
 from torch import Tensor
 
 from gamengen.data.positions import Position
@@ -22,19 +23,27 @@ def rollouts(
     frames: int,
     progress: Progress,
     *seeds: int,
+    played: tuple[Sequence[int], UInt8[Tensor, "b n h w 3"]] | None = None,
 ) -> dict[str, Tensor]:
     """Videos ``uint8 [b, frames, h, w, 3]`` that begin at each place.
 
     ``real``, ``copy_last`` (the last real frame before the start, held), ``autoencoder`` (the
-    real frames through it), then the models.
+    real frames through it), then the models. ``played`` are other actions than the recorded ones,
+    and what the game showed under them.
     """
     window = held.window(places)
-    actions = torch.stack([held.actions(place, frames) for place in places])
     last = torch.cat([held.pixels(place, -1, 0) for place in places])
+    if played is None:
+        actions = torch.stack([held.actions(place, frames) for place in places])
+        real = torch.stack([held.pixels(place, 0, frames) for place in places])
+        ceiling = [held.ceiling(place, frames) for place in places]
+    else:
+        actions, real = torch.tensor(played[0]).expand(len(places), -1), played[1]
+        ceiling = [held.through(video) for video in real]
     videos = {
-        "real": torch.stack([held.pixels(place, 0, frames) for place in places]),
+        "real": real,
         "copy_last": repeat(last, "b h w c -> b n h w c", n=frames),
-        "autoencoder": torch.stack([held.ceiling(place, frames) for place in places]),
+        "autoencoder": torch.stack(ceiling),
     }
     for model in models:
         videos[model.name] = roll_out(model, held.show, window, actions, progress, *seeds)
@@ -80,7 +89,7 @@ def enemies(
     for name, shown in videos.items():
         rows = []
         for row, (entry, frame) in enumerate(places):
-            boxes = sightings.boxes(entry, frame, frame + shown.shape[1])
+            boxes = sightings[entry.id][frame : frame + shown.shape[1]]
             rows.append(contrast(shown[row], videos["real"][row], boxes)[0])
         table[f"enemies/{name}"] = np.stack(rows)
     return table

@@ -1,7 +1,6 @@
 """What is left of the enemies: their contrast in predicted frames, inside the real ones' boxes."""
 
 from contextlib import closing
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -14,18 +13,8 @@ from gamengen.runtime.errors import InputError
 
 MARGIN = 2  # pixels of background around a box
 SMALLEST = 4  # pixels along each side; what is smaller is a speck
+Sightings = dict[str, list[list[Box]]]  # where enemies are, in each frame of an episode by its id
 AFTER = (1, 4, 16, 64)  # own frames at which it is reported
-
-
-@dataclass(frozen=True)
-class Sightings:
-    """Where enemies are in each frame of recorded episodes, by playing these again."""
-
-    found: dict[str, list[list[Box]]]  # of each episode, by its id
-
-    def boxes(self, entry: Entry, begin: int, end: int) -> list[list[Box]]:
-        """Of frames ``[begin, end)``."""
-        return self.found[entry.id][begin:end]
 
 
 def sightings(episodes: Episodes, entries: list[Entry]) -> Sightings | None:
@@ -38,7 +27,7 @@ def sightings(episodes: Episodes, entries: list[Entry]) -> Sightings | None:
     except InputError:
         return None
     with closing(game):
-        return Sightings({entry.id: _look(game, episodes, entry) for entry in entries})
+        return {entry.id: _look(game, episodes, entry) for entry in entries}
 
 
 def _look(game: Game, episodes: Episodes, entry: Entry) -> list[list[Box]]:

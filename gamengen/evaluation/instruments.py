@@ -15,11 +15,6 @@ class Instruments:
     """None stands for what the game does not have, or what was not asked for."""
 
     distance: PictureDistance
-    sightings: Sightings | None
+    sightings: Sightings | None  # None: ViZDoom cannot play the game, beside the models either
     actions: InverseDynamics | None
     numbers: StatusBar | None
-
-    @property
-    def playable(self) -> bool:
-        """Whether ViZDoom has the game, so that it can be played beside the models."""
-        return self.sightings is not None

@@ -33,14 +33,14 @@ def one_frame_ahead(
     """Job ``teacher_forced``, the distances, and ``examples``, some pictures that move."""
 
     def measure(number: int, batch: Batch, progress: Progress) -> Table:
-        pictures = teacher_forced.predictions(held, models, batch, progress, seed, number)
+        ahead = autoregressive.rollouts(held, models, batch, 1, progress, seed, number)
+        pictures = {name: video[:, 0] for name, video in ahead.items()}
         table = teacher_forced.measure(pictures, held, batch, tools.sightings, tools.distance)
-        ahead = {name: shown[:, None] for name, shown in pictures.items()}
         return table | actions_read.rows(tools.actions, held, batch, ahead)
 
     def show(number: int, batch: Batch, progress: Progress) -> Table:
-        pictures = teacher_forced.predictions(held, models, batch, progress, seed, -1)
-        return {name: shown.cpu().numpy() for name, shown in pictures.items()}
+        ahead = autoregressive.rollouts(held, models, batch, 1, progress, seed, -1)
+        return {name: video[:, 0].cpu().numpy() for name, video in ahead.items()}
 
     passes = sum(model.passes for model in models)
     moving = (
@@ -109,12 +109,13 @@ def actions(
         def measure(number: int, batch: Batch, progress: Progress) -> Table:
             with closing(RealGame(held.latents.game)) as game:
                 real, lasted = action_following.played(held, game, batch, [action] * frames)
-            found = action_following.videos(
-                held, models, batch, [action] * frames, real, progress, seed, number
+            given = [action] * frames, real
+            found = autoregressive.rollouts(
+                held, models, batch, frames, progress, seed, number, played=given
             )
             return action_following.measure(found, lasted, held, batch)
 
         passes = frames * sum(model.passes for model in models)
         return Job(f"action_{action}", plan.held_action_starts, passes, measure)
 
-    return [job(action) for action in plan.actions if tools.playable]
+    return [job(action) for action in plan.actions if tools.sightings is not None]

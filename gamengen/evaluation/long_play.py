@@ -1,7 +1,6 @@
 """A minute of play: does the picture still look like the game's own?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,9 @@ from gamengen.data.positions import Position
 from gamengen.evaluation.fvd import frechet_distance
 from gamengen.evaluation.heldout import Heldout
 from gamengen.evaluation.instruments import Instruments
-from gamengen.evaluation.player import Model, Progress
+from gamengen.evaluation.player import Model, Progress, roll_out
 from gamengen.evaluation.shards import Batch, Job, Table, with_prefix
 from gamengen.model.autoencoder import to_float
-from gamengen.runtime import device
 from gamengen.runtime.settings import Settings
 
 LOOKS = ("brightness", "contrast", "red_green", "blue_yellow")
@@ -110,8 +108,11 @@ def jobs(
             "real_again": torch.stack([_drawn(held, count, random) for _ in batch]),
             "copy_last": starts[:, None].expand(-1, count, -1, -1, -1),
         }
+        window, actions = held.window(batch), recorded_actions(held, batch, params.frames)
         for model in models:
-            pictures[model.name] = _played(held, model, batch, params, progress, seed, number)
+            pictures[model.name] = roll_out(
+                model, held.show, window, actions, progress, seed, number, every=params.every
+            )
         table: Table = {"episode": np.array([held.number(place) for place in batch])}
         for name, shown in pictures.items():
             table[f"look/{name}"] = np.stack([look(video) for video in shown])
@@ -131,43 +132,12 @@ def _drawn(held: Heldout, count: int, random: np.random.Generator) -> UInt8[Tens
     return torch.cat([held.pixels(place, 0, 1) for place in places])
 
 
-def _played(
-    held: Heldout,
-    model: Model,
-    places: Sequence[Position],
-    params: LongPlayParams,
-    progress: Progress,
-    *seeds: int,
-) -> UInt8[Tensor, "b n h w 3"]:
-    """Every so manyth frame of a long rollout, as a player would see it."""
-    window = held.window(places)
-    actions = recorded_actions(held, places, params.frames).to(held.where)
-    random = device.generator(*seeds)
-    shown = []
-    latents = model.sampler.rollout(window.context, window.actions, actions, random)
-    for number, latent in enumerate(latents, 1):
-        if number % params.every == 0:
-            shown.append(held.show(latent))
-        progress(len(places) * model.passes)
-    return torch.stack(shown, 1)
-
-
-@dataclass(frozen=True)
-class Look:
-    """What is usual of real frames: the percentiles of ``LOOKS``."""
-
-    low: Float[np.ndarray, " 4"]
-    high: Float[np.ndarray, " 4"]
-
-    @classmethod
-    def of(cls, real: Float[np.ndarray, "n 4"]) -> "Look":
-        """From many real frames."""
-        low, high = np.percentile(real, USUAL, axis=0)
-        return cls(low, high)
-
-    def usual(self, shown: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, " 4"]:
-        """Share of frames that look usual, by brightness, contrast and both colours."""
-        return ((shown >= self.low) & (shown <= self.high)).mean(0)
+def usual(
+    real: Float[np.ndarray, "n 4"], shown: Float[np.ndarray, "m 4"]
+) -> Float[np.ndarray, " 4"]:
+    """Share of shown frames that look as real ones usually do, by each of ``LOOKS``."""
+    low, high = np.percentile(real, USUAL, axis=0)
+    return ((shown >= low) & (shown <= high)).mean(0)
 
 
 def summary(table: Table | None, names: Sequence[str]) -> dict[str, object]:
@@ -178,12 +148,11 @@ def summary(table: Table | None, names: Sequence[str]) -> dict[str, object]:
     if table is None:
         return {"reason": "not measured: evaluate.long_play.rollouts is 0"}
     looks, features = with_prefix("look", table), with_prefix("features", table)
-    usual = Look.of(_flat(looks["real"]))
     real = _flat(features["real"])
     rollouts, looked_at = looks["real"].shape[:2]
     found: dict[str, object] = {"rollouts": rollouts, "frames_looked_at": looked_at}
     for name in ("real_again", *names):
-        shares = usual.usual(_flat(looks[name])).round(3).tolist()
+        shares = usual(_flat(looks["real"]), _flat(looks[name])).round(3).tolist()
         parts = np.array_split(features[name], PARTS, axis=1)
         found[name] = {
             **{f"usual_{look}": share for look, share in zip(LOOKS, shares, strict=True)},

@@ -20,8 +20,7 @@ def moves(held: Heldout, place: Position, sightings: Sightings | None) -> bool:
             return True
     if sightings is None:
         return False
-    (boxes,) = sightings.boxes(entry, frame, frame + 1)
-    return not all(map(is_speck, boxes))
+    return not all(map(is_speck, sightings[entry.id][frame]))
 
 
 def require_watched(episodes: Episodes) -> None:

@@ -70,12 +70,6 @@ def require_same_context(
         )
 
 
-def predict(model: Model, window: Window, *seeds: int) -> Tensor:
-    """The next latent at each row of a window; the same noise for every model."""
-    noise = model.sampler.draw(window.context, device.generator(*seeds))
-    return model.sampler.next_latent(window.context, window.actions, *noise)
-
-
 def roll_out(
     model: Model,
     show: Show,
@@ -83,14 +77,17 @@ def roll_out(
     actions: Int64[Tensor, "b n"],
     progress: Progress,
     *seeds: int,
+    every: int = 1,
 ) -> UInt8[Tensor, "b n h w 3"]:
-    """Autoregressive pictures, one per action; the same noise for every model."""
+    """Autoregressive pictures, one per action or per ``every`` so many; the same noise for every
+    model."""
     random = device.generator(*seeds)
     latents = model.sampler.rollout(
         window.context, window.actions, actions.to(window.actions.device), random
     )
     frames = []
-    for latent in latents:
-        frames.append(show(latent))
+    for number, latent in enumerate(latents, 1):
+        if number % every == 0:
+            frames.append(show(latent))
         progress(len(latent) * model.passes)
     return rearrange(frames, "n b h w c -> b n h w c")

@@ -9,7 +9,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from gamengen.data.positions import Position
-from gamengen.evaluation import action_following
+from gamengen.evaluation import action_following, autoregressive
 from gamengen.evaluation.heldout import Heldout
 from gamengen.evaluation.instruments import NO_GAME, Instruments
 from gamengen.evaluation.metrics import PictureDistance
@@ -53,13 +53,16 @@ def jobs(
 ) -> list[Job]:
     """Job ``room``; none where the game cannot be played, or cannot turn away and back."""
     actions = keys(held.latents.game, params.away)
-    if actions is None or not tools.playable or not batches:
+    if actions is None or tools.sightings is None or not batches:
         return []
 
     def job(number: int, batch: Batch, progress: Progress) -> Table:
         with closing(RealGame(held.latents.game)) as game:
             real, lasted = action_following.played(held, game, batch, actions)
-        found = action_following.videos(held, models, batch, actions, real, progress, seed, number)
+        given, count = (actions, real), len(actions)
+        found = autoregressive.rollouts(
+            held, models, batch, count, progress, seed, number, played=given
+        )
         found["copy_last"] = real[:, :1].expand_as(real)  # the start itself
         table = measure(found, held, batch, params.away, tools.distance)
         return table | {"whole": lasted == len(actions)}

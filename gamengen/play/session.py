@@ -4,9 +4,9 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
-from typing import Any, Protocol
+from typing import Any
 
 from gamengen.play import protocol
 from gamengen.play.blind import Answers
@@ -20,21 +20,6 @@ from gamengen.play.trials import Trials
 from gamengen.runtime.errors import InputError
 
 log = logging.getLogger(__name__)
-
-
-class Mode(Protocol):
-    """What a session is busy with: playing, or a blind test."""
-
-    paused: bool  # no frames are made while it is
-
-    def handle(self, command: Command) -> Shown | None:
-        """Do what was asked; what to show at once, if anything.
-
-        Raises BadMessage or InputError for what cannot be done.
-        """
-
-    def frame(self, held: Sequence[str]) -> Shown:
-        """One frame on, with these buttons held."""
 
 
 class Session:
@@ -63,7 +48,7 @@ class Session:
                 self.playing = Playing(
                     self.source, self.match, self.pace, self._tell, self._send, self._wanted
                 )
-                self.mode: Mode = self.playing
+                self.mode: Playing | Trials = self.playing
                 if self.match.dream.backend.per_thread:
                     self.match.dream.warm_up()
                 self._show(self.playing.begin(0, beside=False))

@@ -6,7 +6,6 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +21,15 @@ from gamengen.runtime.template import read_template
 TEMPLATE = Path(__file__).parent / "sheet.html.j2"
 
 
-@dataclass(frozen=True)
-class Model:
-    """Whose clips they are."""
-
-    folder: Path
-    weights: Weights
-
-    @property
-    def settings(self) -> str:
-        """As the page begins, in words."""
-        return in_words(defaults(self.weights)[self.weights.first])
-
-    @property
-    def context_seconds(self) -> float:
-        """How far back it sees."""
-        return self.weights.teacher.context_frames / float(self.weights.teacher.game.fps)
-
-
-def render(model: Model, records: Sequence[Record]) -> str:
+def render(folder: Path, weights: Weights, records: Sequence[Record]) -> str:
     """The page: self-contained HTML. It counts the scenario's two-clip trials alone."""
-    game = model.weights.teacher.game
+    game, context_frames = weights.teacher.game, weights.teacher.context_frames
     told = [r for r in records if r.kind == CLIPS and r.scenario == game.scenario]
     return read_template(TEMPLATE).render(
-        model=model,
+        folder=folder,
+        settings=in_words(defaults(weights)[weights.first]),
+        context_frames=context_frames,
+        context_seconds=context_frames / float(game.fps),
         game=game,
         scenario=Path(game.scenario).stem,
         offers=[offer for offer in questions.offers() if offer.kind == CLIPS],
@@ -92,7 +76,7 @@ def main() -> None:
     answers = Answers(args.answers)
     try:
         records = answers.read() if answers.path.exists() else []
-        page = render(Model(args.model, load_weights(args.model)), records)
+        page = render(args.model, load_weights(args.model), records)
         args.file.write_text(page)
     except (InputError, OSError) as error:
         sys.exit(f"error: {error}")

@@ -9,7 +9,6 @@ from math import ceil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import lpips
 import numpy as np
 import torch
 from accelerate import init_empty_weights
@@ -22,6 +21,7 @@ from gamengen.runtime.errors import InputError
 from gamengen.runtime.settings import Settings, Size
 
 Backbone = Literal["alex", "vgg"]
+Lpips = Any  # lpips.LPIPS, which has no types
 
 
 class PerceptualTerm(Settings):
@@ -129,11 +129,13 @@ def _weights(backbone: Backbone, shapes: Sequence[Sequence[int]]) -> list[np.nda
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def load_lpips(backbone: Backbone) -> lpips.LPIPS:
+def load_lpips(backbone: Backbone) -> Lpips:
     """The frozen LPIPS network of the package, with weights read from a backbone's file.
 
     Raises InputError when the backbone's file is missing or its checksum differs.
     """
+    import lpips  # takes seconds: all of torchvision's networks
+
     with warnings.catch_warnings(), init_empty_weights():  # all weights are about to be read
         # lpips still asks torchvision for an untrained backbone in the old way.
         warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
@@ -155,21 +157,20 @@ def load_lpips(backbone: Backbone) -> lpips.LPIPS:
     return net.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
 
-def lpips_features(net: lpips.LPIPS, pictures: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
+def lpips_features(net: Lpips, pictures: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
     """What LPIPS compares of pictures in [-1, 1]: activations, each of length 1 over channels."""
-    return [lpips.normalize_tensor(found) for found in net.net(net.scaling_layer(pictures))]
+    found = net.net(net.scaling_layer(pictures))
+    return [layer / (layer.square().sum(1, keepdim=True).sqrt() + 1e-10) for layer in found]
 
 
-def features_distance(
-    net: lpips.LPIPS, a: Sequence[Tensor], b: Sequence[Tensor]
-) -> Float[Tensor, " b"]:
+def features_distance(net: Lpips, a: Sequence[Tensor], b: Sequence[Tensor]) -> Float[Tensor, " b"]:
     """LPIPS of each pair of pictures, by their ``lpips_features``."""
     pairs = zip(a, b, net.lins, strict=True)
     return torch.stack([head((x - y) ** 2).mean((1, 2, 3)) for x, y, head in pairs]).sum(0)
 
 
 def perceptual_distance(
-    net: lpips.LPIPS, a: Float[Tensor, "b 3 h w"], b: Float[Tensor, "b 3 h w"]
+    net: Lpips, a: Float[Tensor, "b 3 h w"], b: Float[Tensor, "b 3 h w"]
 ) -> Float[Tensor, " b"]:
     """LPIPS of each pair of pictures in [-1, 1]."""
     return features_distance(net, lpips_features(net, a), lpips_features(net, b))

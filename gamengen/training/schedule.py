@@ -7,7 +7,6 @@ from accelerate import Accelerator
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
-from transformers import Adafactor
 
 from gamengen.runtime import device
 from gamengen.runtime.settings import Settings
@@ -51,6 +50,8 @@ class OptimizerParams(Settings):
                 weight_decay=0.0,
                 fused=not device.on_xla(),
             )
+        from transformers import Adafactor  # takes a second to import
+
         return Adafactor(
             parameters, lr=self.learning_rate.peak, relative_step=False, scale_parameter=False
         )

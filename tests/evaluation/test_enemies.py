@@ -63,7 +63,7 @@ def test_enemies_are_found_by_playing_again(recorded: Episodes) -> None:  # noqa
     (entry, *_) = recorded.entries
     found = sightings(recorded, [entry])
     assert found is not None
-    boxes = found.boxes(entry, 0, entry.length)
+    boxes = found[entry.id]
     assert len(boxes) == entry.length
     assert sum(len(seen) for seen in boxes) > entry.length, "defend_the_line has several in sight"
     frames = torch.from_numpy(recorded.frames(entry))

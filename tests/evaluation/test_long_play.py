@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gamengen.evaluation import long_play
-from gamengen.evaluation.long_play import LOOKS, Look, look
+from gamengen.evaluation.long_play import LOOKS, look, usual
 
 
 def noise(n: int, mean: float = 128.0, std: float = 30.0, seed: int = 0) -> torch.Tensor:
@@ -31,8 +31,8 @@ def test_looks_in_closed_form() -> None:
     ],
 )
 def test_what_drifts_is_named(shown: torch.Tensor, unusual: list[str]) -> None:
-    usual = Look.of(look(noise(2000, seed=2)))
-    shares = dict(zip(LOOKS, usual.usual(look(shown.to(torch.uint8))), strict=True))
+    shares = usual(look(noise(2000, seed=2)), look(shown.to(torch.uint8)))
+    shares = dict(zip(LOOKS, shares, strict=True))
     for name, share in shares.items():
         if name in unusual:
             assert share < 0.05, name

@@ -75,7 +75,7 @@ def told(paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[st
         },
         "status_bar": {"frames": 330},
         "room": {"starts": 2, "away": 6},
-        "long_play": {"rollouts": 4, "frames": 64, "every": 4},
+        "long_play": {"rollouts": 4, "frames": 64, "every": 8},
         "fvd": {
             "weights": str(out / "eye.pt"),
             "sha256": hashlib.sha256((out / "eye.pt").read_bytes()).hexdigest(),

@@ -16,7 +16,6 @@ from gamengen.data.episodes import Episodes
 from gamengen.data.index import Entry
 from gamengen.data.latents import Latents
 from gamengen.evaluation import action_following, autoregressive, shards, summary, teacher_forced
-from gamengen.evaluation.enemies import Sightings
 from gamengen.evaluation.heldout import Heldout, batches, sample_starts, sample_targets
 from gamengen.evaluation.metrics import PictureDistance, decibels, squared_error
 from gamengen.evaluation.moving import moves, require_watched
@@ -207,9 +206,14 @@ def test_latents_of_other_episodes_are_refused(paths: list[Path], tmp_path: Path
 # One frame ahead, and rollouts
 
 
+def one_ahead(held: Heldout, models: list[Model], places: Any, *seeds: int) -> dict[str, Any]:
+    videos = autoregressive.rollouts(held, models, places, 1, silent, *seeds)
+    return {name: video[:, 0] for name, video in videos.items()}
+
+
 def test_baselines_are_what_they_are_called(held: Heldout, models: list[Model]) -> None:
     place = (held.entries[1], 7)
-    shown = teacher_forced.predictions(held, models, [place], silent, 0)
+    shown = one_ahead(held, models, [place], 0)
     frames = torch.from_numpy(held.episodes.frames(held.recorded[place[0].id]))
     assert torch.equal(shown["real"][0], frames[7])
     assert torch.equal(shown["copy_last"][0], frames[6])
@@ -228,7 +232,7 @@ def test_baselines_are_what_they_are_called(held: Heldout, models: list[Model]) 
 
 def test_a_rollout_begins_with_the_teacher_forced_frame(held: Heldout, models: list[Model]) -> None:
     place = (held.entries[0], 9)
-    shown = teacher_forced.predictions(held, models, [place], silent, 0, 4)
+    shown = one_ahead(held, models, [place], 0, 4)
     videos = autoregressive.rollouts(held, models, [place], 3, silent, 0, 4)
     for model in models:
         assert torch.equal(videos[model.name][:, 0], shown[model.name])
@@ -335,9 +339,7 @@ def test_batching_changes_no_baseline(held: Heldout) -> None:
     found = []
     for size in (2, 6):
         tables = [
-            teacher_forced.measure(
-                teacher_forced.predictions(held, [], some, silent, 0), held, some, None, distance
-            )
+            teacher_forced.measure(one_ahead(held, [], some, 0), held, some, None, distance)
             for some in batches(places, size)
         ]
         found.append(shards.concat_tables(tables)["copy_last/mse"])
@@ -417,7 +419,7 @@ def test_difficulty_is_how_much_the_real_video_moves() -> None:
 
 def test_the_status_bar_is_told_apart(held: Heldout, models: list[Model]) -> None:
     places = sample_targets(held.entries, 2, seed=1)
-    pictures = teacher_forced.predictions(held, models, places, silent, 0)
+    pictures = one_ahead(held, models, places, 0)
     bar = round(32 * pictures["real"].shape[2] / 320)
     shown = pictures["real"].clone()
     shown[:, -bar:] = 255 - shown[:, -bar:]
@@ -448,7 +450,7 @@ def test_frames_move_where_the_player_does_or_an_enemy_is_seen(held: Heldout) ->
     assert [moves(held, place, None) for place in places] == turned
     speck, enemy = (3, 3, 3, 9), (3, 3, 6, 9)
     for box, wanted in ((speck, turned), (enemy, [True] * len(turned))):
-        everywhere = Sightings({entry.id: [[box]] * entry.length})
+        everywhere = {entry.id: [[box]] * entry.length}
         assert [moves(held, place, everywhere) for place in places] == wanted
 
 
@@ -508,7 +510,7 @@ def test_the_game_is_held_from_the_same_starts_for_as_long(
     places = [(held.entries[0], still[3]), (held.entries[1], 1)]
     real, lasted = action_following.played(held, Panorama(game), places, [turn] * 5)
     assert lasted.tolist() == [5, 5]
-    found = action_following.videos(held, models, places, [turn] * 5, real, silent, 0)
+    found = autoregressive.rollouts(held, models, places, 5, silent, 0, played=([turn] * 5, real))
     assert found.keys() == {"real", "autoencoder", "copy_last", "steps_1", "steps_2"}
     assert all(video.shape == real.shape for video in found.values())
     table = action_following.measure(found, lasted, held, places)
@@ -525,7 +527,7 @@ def test_what_the_real_game_did_not_live_to_show_is_asked_of_nobody(held: Heldou
     game = Panorama(held.latents.game, ends_after=3)
     real, lasted = action_following.played(held, game, places, [1] * 5)
     assert lasted.tolist() == [2, 2]
-    found = action_following.videos(held, [], places, [1] * 5, real, silent, 0)
+    found = autoregressive.rollouts(held, [], places, 5, silent, 0, played=([1] * 5, real))
     table = action_following.measure(found, lasted, held, places)
     assert all(np.isfinite(column).all() for column in table.values()), "or it is not kept"
     for name in found:
