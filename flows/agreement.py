@@ -113,7 +113,8 @@ def networks(p: Any) -> list[str]:
     except (RuntimeError, TypeError) as error:
         return [f"train.unet: cannot be built: {error}"]
     if denoiser is not None and p.train.init and Path(p.train.init).is_dir():
-        require_warm_startable(Path(p.train.init), denoiser)
+        folder = Path(p.train.init)
+        require_same_kind(on_meta(Denoiser, folder, "train.init"), denoiser, folder)
     return []
 
 
@@ -128,7 +129,9 @@ def autoencoder_facts(settings: Any, game: GameFacts) -> AutoencoderConfig | Non
         if config is None:
             return None
         channels, halvings = config["latent_channels"], len(config["block_out_channels"]) - 1
-        return unmeasured(settings.kind, channels, 2**halvings, game)
+        return AutoencoderConfig.unmeasured(
+            settings.kind, game, channels, 2**halvings, encoder_sha256=""
+        )
     if settings.source is None:
         return trained_here(settings, game)
     require_folder("autoencoder.source", settings.source)
@@ -146,7 +149,8 @@ def autoencoder_facts(settings: Any, game: GameFacts) -> AutoencoderConfig | Non
 def trained_here(settings: Any, game: GameFacts) -> AutoencoderConfig:
     """The latents of an autoencoder of these sizes. Raises InputError where it has none."""
     downsampling = settings.unshuffle * 2 ** (len(settings.widths) - 1)
-    facts = unmeasured("small", settings.latent_channels, downsampling, game)
+    channels = settings.latent_channels
+    facts = AutoencoderConfig.unmeasured("small", game, channels, downsampling, encoder_sha256="")
     if max(facts.padded[0] / game.height, facts.padded[1] / game.width) >= 2:
         raise InputError(
             f"params.yaml: autoencoder.unshuffle: {settings.unshuffle}: with "
@@ -178,20 +182,6 @@ def require_buildable(net: nn.Module, key: str) -> None:
         raise InputError(f"params.yaml: {key}: too wide or too deep: {count:.1e} parameters")
 
 
-def unmeasured(kind: Any, channels: int, downsampling: int, game: GameFacts) -> AutoencoderConfig:
-    """Facts before anything was trained or encoded."""
-    return AutoencoderConfig(
-        kind=kind,
-        height=game.height,
-        width=game.width,
-        downsampling=downsampling,
-        latent_channels=channels,
-        latent_mean=[0.0] * channels,
-        latent_std=[1.0] * channels,
-        encoder_sha256="",
-    )
-
-
 def build_denoiser(train: Any, facts: AutoencoderConfig, game: GameFacts) -> Denoiser | None:
     """The denoiser before training; None where only the hub knows its sizes."""
     stage = importlib.import_module("stages.train")
@@ -217,12 +207,6 @@ def dry_run(denoiser: Denoiser) -> None:
     number = torch.zeros(1, dtype=torch.int64)
     actions = torch.zeros(past, dtype=torch.int64)
     denoiser(torch.empty(1, *shape), number, torch.empty(*past, *shape), actions, number)
-
-
-def require_warm_startable(folder: Path, denoiser: Denoiser) -> None:
-    """Raise InputError unless the denoiser can begin with the weights in a folder."""
-    old = on_meta(Denoiser, folder, "train.init")
-    require_same_kind(old, denoiser, folder)
 
 
 def on_meta(kind: type[Model], folder: Path, key: str) -> Model:

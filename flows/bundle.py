@@ -128,7 +128,6 @@ def lines() -> list[str]:
 
 
 def write_script(path: Path, text: str) -> None:
-    """A file that can be run."""
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
     path.chmod(0o755)
@@ -188,7 +187,6 @@ def require_whole(site: Path, python: str) -> None:
 
 
 def main() -> None:
-    """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--deployment", help="of prefect.yaml; without one params.yaml as it is")

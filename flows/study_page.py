@@ -76,7 +76,6 @@ def cell(column: Column, row: Row, results: Sequence[Result]) -> Cell:
 
 
 def digits(column: Column) -> int:
-    """Of a column's numbers."""
     return 2 if column.unit == "dB" else 3
 
 

@@ -163,14 +163,11 @@ def geometry(net: "SmallAutoencoder | AutoencoderKL", game: GameFacts) -> Autoen
     """Facts of a network whose latents have not been measured."""
     channels, small = net.config["latent_channels"], isinstance(net, SmallAutoencoder)
     downsampling = net.downsampling if small else 2 ** (len(net.config["block_out_channels"]) - 1)
-    return AutoencoderConfig(
-        kind="small" if small else "stable-diffusion",
-        height=game.height,
-        width=game.width,
-        downsampling=downsampling,
-        latent_channels=channels,
-        latent_mean=[0.0] * channels,
-        latent_std=[1.0] * channels,
+    return AutoencoderConfig.unmeasured(
+        "small" if small else "stable-diffusion",
+        game,
+        channels,
+        downsampling,
         encoder_sha256=encoder_digest(net),
         perceptual=[] if small else ["vgg"],  # Stable Diffusion's own loss
     )

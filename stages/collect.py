@@ -213,7 +213,6 @@ def publish(
 def tell(
     entries: list[Entry], asked: int, collection: Collection, seconds: float, episodes: Path
 ) -> None:
-    """Say what was made."""
     frames, splits = sum(e.length for e in entries), Counter(e.split for e in entries)
     speed = (collection.frames - collection.first_frames) / seconds
     print(

@@ -93,7 +93,6 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path, latents_pa
 
 
 def read_batch(episodes: Episodes, batches: list[tuple[Entry, int, int]], n: int) -> np.ndarray:
-    """The frames of a batch."""
     return episodes.frames(*batches[n])
 
 

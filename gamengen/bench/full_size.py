@@ -43,15 +43,8 @@ def full_size(
     game = game.model_copy(update={"height": HEIGHT, "width": WIDTH})
     net = AutoencoderKL(**(autoencoder or AUTOENCODER)).eval().requires_grad_(False)
     downsampling = 2 ** (len(net.config["block_out_channels"]) - 1)
-    facts = AutoencoderConfig(
-        kind="stable-diffusion",
-        height=HEIGHT,
-        width=WIDTH,
-        downsampling=downsampling,
-        latent_channels=4,
-        latent_mean=[0.0] * 4,
-        latent_std=[5.5] * 4,
-        encoder_sha256="random",
+    facts = AutoencoderConfig.unmeasured(
+        "stable-diffusion", game, 4, downsampling, encoder_sha256="random"
     )
     denoiser = Denoiser(
         latent_shape=facts.latent_shape,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, FiniteFloat
 
@@ -28,6 +28,22 @@ class AutoencoderConfig(
     encoder_sha256: str = Field(alias="encoder")  # of its weights: which latents the decoder reads
     # LPIPS networks that a loss of its training saw; a folder that does not say may have had both.
     perceptual: list[Network] = ["alex", "vgg"]
+
+    @classmethod
+    def unmeasured(
+        cls, kind: str, game: GameFacts, channels: int, downsampling: int, **others: Any
+    ) -> "AutoencoderConfig":
+        """Before anything was encoded: latents as they come, of mean 0 and deviation 1."""
+        return cls(
+            kind=kind,
+            height=game.height,
+            width=game.width,
+            downsampling=downsampling,
+            latent_channels=channels,
+            latent_mean=[0.0] * channels,
+            latent_std=[1.0] * channels,
+            **others,
+        )
 
     @property
     def padded(self) -> tuple[int, int]:

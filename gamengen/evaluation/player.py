@@ -33,7 +33,6 @@ class Model:
 
 
 def student(net: Denoiser) -> Model:
-    """The one-step student."""
     return Model("student", Sampler(net, net.sampling))
 
 

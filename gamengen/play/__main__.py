@@ -74,7 +74,6 @@ def serve(app: object, host: str, port: int) -> uvicorn.Server:
 
 
 def main() -> None:
-    """The command."""
     args = options()
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:

@@ -158,7 +158,6 @@ def in_words(verdict: Verdict) -> str:
 
 
 def main() -> None:
-    """The command."""
     parser = argparse.ArgumentParser(description="What blind tests have shown so far.")
     parser.add_argument("file", type=Path, nargs="?", default=FILE)
     try:

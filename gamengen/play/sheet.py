@@ -67,7 +67,6 @@ def rows(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """The command."""
     parser = argparse.ArgumentParser(description="A page to print: what was asked and answered.")
     parser.add_argument("file", type=Path, help="HTML to write")
     parser.add_argument("--model", type=Path, default=newest(), help="its folder (%(default)s)")

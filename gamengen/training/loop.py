@@ -61,7 +61,6 @@ class Training:
 
     @property
     def steps(self) -> range:
-        """The steps still to do."""
         return range(self.start, self.schedule.steps)
 
     def __enter__(self) -> "Training":
