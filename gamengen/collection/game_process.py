@@ -28,6 +28,7 @@ START_LIMIT = 600.0  # seconds, to import everything and play a running episode 
 # of the memory that it shares with ViZDoom, ViZDoom waits for ever.
 ANSWER_LIMIT = 90.0
 RESTARTS, WITHIN = 3, 3600.0  # of one game, in so many seconds; then it is given up
+PRELOADED = ["gamengen.collection.recording"]  # imported once for all games, which share the memory
 Make = Callable[[Any], Any]  # a game where its checkpoint says
 Request = tuple[str, tuple[Any, ...], dict[str, Any]]  # method, arguments
 Spaces = tuple[spaces.Space, spaces.Space]  # of observations, of actions
@@ -103,7 +104,8 @@ class GameProcess:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(True)
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
         self.connection, theirs = context.Pipe()
         arguments = (theirs, self.make, self.checkpoint)
         self.process = context.Process(target=_serve, args=arguments, name=self.name, daemon=True)
