@@ -64,8 +64,8 @@ stage() {{
 }}
 # The average of an unfinished training, whenever it changes: in half precision, and small.
 (
-  trap 'exit 0' TERM
-  while sleep 20; do
+  trap 'exit 0' TERM  # at once, not after that sleep
+  while sleep 20 >/dev/null 2>&1 & wait $!; do
     for average in data/.resume/denoiser-*/average; do
       [ -d "$average" ] && cp -r "$average" "$results/"
     done
@@ -75,9 +75,10 @@ watching=$!
 trap 'kill $watching' EXIT
 {stages}
 """
-ACCELERATE = """#!/bin/sh
-exec "${PYTHON:-python3}" -m accelerate.commands.accelerate_cli "$@"
-"""
+PROGRAMS = {  # that launch/accelerate calls
+    "python": '"${PYTHON:-python3}"',
+    "accelerate": '"${PYTHON:-python3}" -m accelerate.commands.accelerate_cli',
+}
 
 
 def bundle(out: Path, overrides: list[str], python: str) -> None:
@@ -108,7 +109,8 @@ def fill(folder: Path, overrides: list[str], python: str) -> None:
             shutil.copytree(source, folder / source, dirs_exist_ok=True)
     stages = "\n".join(lines())
     write_script(folder / "run.sh", SCRIPT.format(stay=" ".join(STAY), stages=stages))
-    write_script(folder / "bin/accelerate", ACCELERATE)
+    for name, program in PROGRAMS.items():
+        write_script(folder / f"bin/{name}", f'#!/bin/sh\nexec {program} "$@"\n')
     packages, backbones = asked_for(params)
     pack(folder / "packages.tar.xz", python, packages, backbones)
 
