@@ -55,7 +55,7 @@ def run_stage(stage: str) -> None:
 
 @flow(name="gamengen")
 def pipeline(overrides: list[str] | None = None) -> None:
-    """Bring every stage up to date, with ``overrides`` like ``train.schedule.steps=10`` in params.yaml.
+    """Bring every stage up to date, with overrides like ``train.schedule.steps=10``.
 
     They are written into params.yaml, as ``dvc exp run -S`` does, and stay there: params.yaml,
     dvc.lock and data always tell of the same run.
