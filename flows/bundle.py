@@ -1,6 +1,8 @@
 """One folder for a machine without network: packages, code, numbers, and a script that runs them.
 
 ``python -m flows.bundle OUT --deployment NAME --python 3.12``; there: ``sh OUT/run.sh RESULTS``.
+To play RESULTS, of the game that ships: ``cp data/pretrained/replays.json RESULTS``, then
+``make play PLAY='--model RESULTS'``.
 """
 
 import argparse
