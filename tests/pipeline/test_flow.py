@@ -17,7 +17,7 @@ from tests.conftest import call
 from tests.pipeline.test_repro import STAGES
 
 BREAK_ONCE = """set -eu
-case "$*" in *stages.decoder*) if [ ! -e .broken ]; then touch .broken; exit 1; fi ;; esac
+case "$*" in *stages.evaluate*) if [ ! -e .broken ]; then touch .broken; exit 1; fi ;; esac
 """
 
 
@@ -64,13 +64,14 @@ class background:
 def test_deployment_runs_every_stage_of_the_graph(project: Path, server: dict[str, str]) -> None:
     launcher = project / "launch/accelerate"
     launcher.write_text(launcher.read_text().replace("set -eu\n", BREAK_ONCE, 1))
-    call(["prefect", "work-pool", "create", "cpu", "--type", "process"], project, server)
+    create = ["prefect", "work-pool", "create", "cpu", "--type", "process", "--overwrite"]
+    call(create, project, server)
     for pool in ("gpu", "tpu"):  # as that command does, which takes seconds to begin
         pools = f"{server['PREFECT_API_URL']}/work_pools/"
         httpx.post(pools, json={"name": pool, "type": "process"}).raise_for_status()
     call(["prefect", "--no-prompt", "deploy", "--all"], project, server)
     with background(["prefect", "worker", "start", "--pool", "cpu"], project, server):
-        seed = 'overrides=["decoder.seed=9"]'
+        seed = 'overrides=["evaluate.seed=9"]'
         run = ["prefect", "deployment", "run", "gamengen/cpu", "--param", seed, "--watch"]
         call(run, project, server)
 
@@ -80,10 +81,10 @@ def test_deployment_runs_every_stage_of_the_graph(project: Path, server: dict[st
         return found
 
     attempts = {run["name"]: run["run_count"] for run in ask("task_runs")}
-    assert attempts == dict.fromkeys(STAGES, 1) | {"decoder": 2}
+    assert attempts == dict.fromkeys(STAGES, 1) | {"evaluate": 2}
     assert {run["state_type"] for run in ask("task_runs")} == {"COMPLETED"}
     artifacts = {made["key"]: made for made in ask("artifacts")}
-    assert "decoder.seed" in artifacts["params-diff"]["data"]
+    assert "evaluate.seed" in artifacts["params-diff"]["data"]
     assert "teacher_forced.student.psnr" in artifacts["metrics"]["data"]
     pictures = [made for made in artifacts.values() if made["type"] == "image"]
     assert len(pictures) == len(list((project / "report").rglob("*.png"))) > 0
