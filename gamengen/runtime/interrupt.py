@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM, kept until it is a good time to stop."""
 
+import os
 import signal
 import threading
 import time
@@ -34,3 +35,6 @@ class Interrupt:
             raise KeyboardInterrupt
         if not self.asked:
             self.asked, self.first = True, time.monotonic()
+            again = "; again to stop at once" if self.insist else ""
+            # Not by ``print``, which may be what was interrupted.
+            os.write(2, f"\ninterrupted: a checkpoint is saved first{again}\n".encode())

@@ -77,7 +77,7 @@ def require_listed(section: str, settings: StageParams, pipeline: Path = PIPELIN
 def _explain(path: Path, section: str, detail: Any) -> str:
     field = ".".join([section, *(str(part) for part in detail["loc"])])
     if detail["type"] == "extra_forbidden":
-        return f"{path}: {field}: unknown key (value {detail['input']!r}); remove it"
+        return f"{path}: {field}: unknown key (value {detail['input']!r}); remove or rename it"
     if detail["type"] == "missing":
         return f"{path}: {field}: missing"
     message = detail["msg"].removeprefix("Value error, ")
