@@ -1,6 +1,6 @@
 # Needs python3 (3.11 or 3.12) and git, nothing else: everything is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help sync params repro flow study report play blind bench bundle test quick check clean
+.PHONY: help sync params repro flow study report reported play blind bench bundle test quick check prove clean
 .DELETE_ON_ERROR:
 
 UV := uv==0.13.9
@@ -25,6 +25,7 @@ help:
 	@echo 'make bundle  one folder for a machine without network: packages, code, numbers, a script'
 	@echo 'make test    run the tests'
 	@echo 'make quick   run those tests that take seconds'
+	@echo 'make prove   kills, full disks, damaged files, hostile players: 40 minutes'
 	@echo 'make check   format, lint, types, import contracts'
 	@echo 'make sync    install everything into .venv (the others do it when needed)'
 	@echo 'make clean   forget checkpoints of unfinished stages, logs and tool caches'
@@ -58,10 +59,13 @@ flow: $(CHECKED)
 study: $(CHECKED)
 	@python -m flows.study $(NAME)
 
-report: $(SYNCED)
-	@test -f report/index.html || { echo 'error: no report yet: make repro' >&2; exit 2; }
+report: reported $(SYNCED)
 	@dvc metrics show
 	@echo 'file://$(CURDIR)/report/index.html'
+
+# Before a set-up that would be for nothing.
+reported:
+	@test -f report/index.html || { echo 'error: no report yet: make repro' >&2; exit 2; }
 
 play: $(SYNCED)
 	python -m gamengen.play $(PLAY)
@@ -91,6 +95,11 @@ check: $(SYNCED)
 	ruff check
 	mypy
 	lint-imports
+
+prove: $(SYNCED)
+	python -m tests.corrupt --cases 200
+	python -m tests.chaos
+	python -m tests.play.soak --hostile 4 --seconds 150
 
 clean:
 	rm -rf data/.resume data/.partial-* data/tensorboard .resume .partial-* tensorboard

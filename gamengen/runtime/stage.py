@@ -108,13 +108,13 @@ def run(section: str, params: type[StageParams], main: Callable[..., None]) -> N
     except InputError as error:
         sys.exit(_report(f"{section}: {error}", 2))
     except KeyboardInterrupt:
-        again = "the same command goes on from the last checkpoint"
+        again = "the same command goes on from the last checkpoint, if there is one"
         sys.exit(_report(f"{section}: interrupted; {again}", 130))
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         full = f"disk full while writing {error.filename or 'an output'}"
-        again = "free some; the same command goes on from the last checkpoint"
+        again = "free some; the same command goes on from the last checkpoint, if there is one"
         sys.exit(_report(f"{section}: {full}: {again}", 2))
 
 
