@@ -102,7 +102,7 @@ def main() -> None:
         with held(shlex.join(command)) as descriptor:
             os.set_inheritable(descriptor, True)  # or exec would close it
             os.execvp(command[0], command)
-    except InputError as error:
+    except (InputError, OSError) as error:  # a disk that is still full
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
