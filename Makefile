@@ -36,13 +36,15 @@ $(SYNCED): uv.lock pyproject.toml
 	@test -n '$(PYTHON)' || { echo 'error: needs Python 3.11 or 3.12 (torch_xla has no later wheels); \
 	found: '"$$(python3 --version 2>&1)"'; install one, or name it: make PYTHON=/path/to/python3.12' >&2; exit 2; }
 	@echo 'setting up .venv: some minutes, once'
-	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check $(UV)
 	.venv/bin/uv sync --locked --inexact --extra openvino --compile-bytecode
 	@touch $@
 
 # Before anything long: a slip in the last stage's section is found now, not hours later.
-params: $(CHECKED)
+params: $(SYNCED)
+	@python -m flows.check
+	@touch $(CHECKED)
 
 $(CHECKED): $(SYNCED) params.yaml dvc.yaml $(wildcard flows/*.py stages/*.py gamengen/*.py gamengen/*/*.py gamengen/*/*/*.py)
 	@python -m flows.check

@@ -6,7 +6,9 @@ To play RESULTS, of the game that ships: ``cp data/pretrained/replays.json RESUL
 """
 
 import argparse
+import importlib
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from tqdm import tqdm
 
 from flows.check import check_params, stage_names
 from gamengen.runtime.errors import InputError
+from gamengen.runtime.stage import read_params
 from gamengen.training.perceptual import Backbone, save_half
 
 LARGEST = 60_000_000  # bytes
@@ -106,15 +109,37 @@ def fill(folder: Path, overrides: list[str], python: str) -> None:
     for name in ("gamengen", "stages", "launch"):
         shutil.copytree(name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     params = YAML(typ="safe").load(folder / "params.yaml")
-    for source in (params["autoencoder"]["source"], params["train"]["init"]):
-        if source and Path(source).is_dir():
-            shutil.copytree(source, folder / source, dirs_exist_ok=True)
+    for path in named(folder / "params.yaml"):
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            shutil.copytree(path, target, dirs_exist_ok=True)
+        else:
+            shutil.copy(path, target)
     stages = "\n".join(lines())
     write_script(folder / "run.sh", SCRIPT.format(stay=" ".join(STAY), stages=stages))
     for name, program in PROGRAMS.items():
         write_script(folder / f"bin/{name}", f'#!/bin/sh\nexec {program} "$@"\n')
     packages, backbones = asked_for(params)
     pack(folder / "packages.tar.xz", python, packages, backbones)
+
+
+def named(params: Path) -> list[Path]:
+    """The files and folders that values name: networks to begin with, a game of one's own.
+
+    Raises InputError where one lies outside the project.
+    """
+    here, found = Path.cwd(), []
+    for name in STAGES:
+        settings = read_params(name, importlib.import_module(f"stages.{name}").Params, params)
+        found += [Path(os.path.abspath(path)) for path in settings.reads()]
+    for path in found:
+        if not path.is_relative_to(here):
+            raise InputError(
+                f"{path}: outside of {here}: a bundle carries files of the project alone; copy it "
+                "there, and name the copy in params.yaml"
+            )
+    return [path.relative_to(here) for path in found]
 
 
 def asked_for(params: dict[str, Any]) -> tuple[set[str], set[Backbone]]:

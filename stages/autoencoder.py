@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from pydantic import Field, NonNegativeInt, model_validator
 from tqdm import tqdm
 
-from gamengen.data.encoding import AutoencoderConfig, require_size
+from gamengen.data.encoding import AutoencoderConfig, read_facts, require_size
 from gamengen.data.episodes import Episodes
 from gamengen.data.loader import Loader
 from gamengen.data.positions import Positions
@@ -90,7 +90,9 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
     elif params.kind == "small":
         net, train = fit(params, episodes, resume, accelerator)
         facts = measure(net, params, episodes, accelerator)
-        autoencoder = Autoencoder(net, facts.seen_by(term.backbone for term in params.perceptual))
+        began = read_facts(Path(params.init)).perceptual if params.init else []
+        seen = [*began, *(term.backbone for term in params.perceptual)]
+        autoencoder = Autoencoder(net, facts.seen_by(seen))
     else:
         assert params.source is not None
         from diffusers import AutoencoderKL  # seconds, which no other kind needs

@@ -62,7 +62,10 @@ def main(
     distilled = [model.student(student_net)] if student != denoiser else []
     one_frame = [*distilled, *model.teachers(teacher, one.teacher_steps, student_net)]
     rollout = [*distilled, *model.teachers(teacher, many.teacher_steps, student_net)]
-    default = [*distilled, model.as_played(teacher)]
+    # What distilling adds to taking a single step.
+    single = distilled and teacher.sampling.steps > 1
+    control = model.teachers(teacher, [1], student_net) if single else []
+    default = [*distilled, *control, model.as_played(teacher)]
     recorded, context = Episodes(episodes), teacher.context_frames
     require_watched(recorded)
     held = Heldout(recorded, encoded, autoencoder, context, where, params.split)

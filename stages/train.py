@@ -111,9 +111,9 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     theirs = latents.autoencoder.encoder_sha256
     require_same_encoder(theirs, facts.encoder_sha256, latents_path, autoencoder_path)
     inputs = [latents_path, autoencoder_path, *params.reads()]
-    resume = resume_folder(params, inputs, denoiser_path)
     torch.manual_seed(params.seed)
     denoiser = build(params, latents).to(memory_format=torch.channels_last)
+    resume = resume_folder(params, inputs, denoiser_path)  # imported by now: the network's code
     if params.init and not warm_start(denoiser, Path(params.init)):
         accelerator.print(
             f"warning: train.init: {params.init}: trained on another encoder's latents; expect to "

@@ -59,7 +59,7 @@ def main(options: Options) -> int:
     history = recorded_history(
         episodes, entry, min(100, entry.length - 1), weights.teacher.context_frames
     )
-    rows = list(measure("made here", weights, history, options))
+    rows = list(measure(str(options.model), weights, history, options))
     if options.full_size:
         rows += _full_size(weights, options)
     report(rows, options)
@@ -67,7 +67,7 @@ def main(options: Options) -> int:
 
 
 def measure(model: str, weights: Weights, history: History, options: Options) -> Iterator[Row]:
-    """Every back end, in each number of steps; one step is the student's."""
+    """Every back end, in each number of steps."""
     slow = ""
     for name in options.backends:
         if slow:
@@ -110,8 +110,8 @@ def _full_size(weights: Weights, options: Options) -> Iterator[Row]:
 
 
 def _settings(weights: Weights, steps: int) -> Settings:
-    """As it is played; one step is the student's."""
-    role: Role = "student" if steps == 1 else "teacher"
+    """As it is played; one step is the student's where there is one."""
+    role: Role = "student" if steps == 1 and weights.distilled else "teacher"
     return Settings(role, replace(defaults(weights)[role].sampling, steps=steps))
 
 
@@ -178,4 +178,7 @@ def parse(arguments: Sequence[str]) -> Options:
         help="of eager and compile",
     )
     add("--full-size", action=argparse.BooleanOptionalAction, default=True, help="SD 1.4's size")
-    return Options(**vars(parser.parse_args(arguments)))
+    options = Options(**vars(parser.parse_args(arguments)))
+    if not options.out.absolute().parent.is_dir():
+        parser.error(f"--out {options.out}: there is no folder {options.out.parent}")
+    return options

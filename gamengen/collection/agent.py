@@ -143,8 +143,10 @@ def play(
         seen, _, _, infos = games.step(choose(observations, collection.steps))
         observations = cast(Observations, seen)
         collection.count(infos)
-        if collection.steps % (rollout_steps * games.num_envs) == 0 or collection.interrupt.asked:
+        rolled_out = collection.steps % (rollout_steps * games.num_envs) == 0
+        if rolled_out:  # not where somebody interrupts: the curve is the same
             collection.close_row()
+        if rolled_out or collection.interrupt.asked:
             collection.pause(games, agent)
     collection.close_row()
     torch.set_num_threads(threads)

@@ -33,6 +33,7 @@ class State(BaseModel, frozen=True, extra="forbid"):
     steps: int = 0
     frames: int = 0
     rewards: list[RewardRow] = []
+    ended: list[float] = []  # rewards of the episodes since the last row
     games: list[Progress]
 
 
@@ -52,7 +53,7 @@ class Collection:
         self.steps, self.frames = self.state.steps, self.state.frames
         self.rewards = [*self.state.rewards]
         self.first_frames, self.pauses = self.frames, 0
-        self.ended: list[float] = []
+        self.ended = [*self.state.ended]
         self.interrupt = Interrupt(insist=True)
         self.all_idle = all(game.idle for game in self.state.games)
         self.bar = tqdm(
@@ -126,7 +127,11 @@ class Collection:
             if isinstance(answer, OSError):
                 raise answer
         self.state = State(
-            steps=self.steps, frames=self.frames, rewards=self.rewards, games=progress
+            steps=self.steps,
+            frames=self.frames,
+            rewards=self.rewards,
+            ended=self.ended,
+            games=progress,
         )
         number = 1 + (int(self.saved.name.split("-")[1]) if self.saved else 0)
         saved = self.folder / f"checkpoint-{number}"

@@ -109,7 +109,8 @@ def learn(
             values = episodes.variable(entries[index], variable)
             pixels = cells(frames, variable)
             seen.update((variable, max(0, int(value))) for value in values)
-            for number in range(1, len(values)):
+            legible = values < 10**PLACES
+            for number in (legible[1:] & legible[:-1]).nonzero()[0] + 1:
                 before, after = (spelled(int(value)) for value in values[number - 1 : number + 1])
                 for place, (glyph, now) in enumerate(zip(before, after, strict=True)):
                     if glyph != now:

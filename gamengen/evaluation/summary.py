@@ -19,7 +19,8 @@ from gamengen.evaluation.statistics import estimate, ratio
 from gamengen.game.facts import GameFacts
 from gamengen.runtime.replacing import replacing
 
-DIFFICULTIES = ("easy", "medium", "hard")
+MOTION = ("little", "some", "much")
+BASELINES = ("copy_last", "autoencoder")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def metrics_of(
         "lpips_in_a_loss": {net: net in perceptual for net in ("alex", "vgg")},
         "teacher_forced": teacher_forced(forced, names.one_frame),
         "autoregressive": autoregressive(rollouts, names.rollout),
-        "by_difficulty": by_difficulty(rollouts, names.rollout),
+        "by_motion": by_motion(rollouts, names.rollout),
         "enemies": enemies(rollouts, names.rollout),
         **fvd_distances(tables.get("fvd"), names.rollout),
         "status_bar": status_bar.summary(rollouts, names.rollout),
@@ -87,7 +88,7 @@ def _means(table: Table, names: Sequence[str], chosen: np.ndarray) -> Nested:
     found = {name: {m: v[chosen] for m, v in with_prefix(name, table).items()} for name in names}
     for name, ours in found.items():
         out[name] = score(ours, episodes)
-        if name not in ("copy_last", "autoencoder"):
+        if name not in BASELINES:
             out[name] |= gain(ours, found["copy_last"], episodes, "{}_over_copy_last")
     return out
 
@@ -108,29 +109,36 @@ def autoregressive(table: Table, names: Sequence[str]) -> Nested:
     return out
 
 
-def by_difficulty(table: Table, names: Sequence[str]) -> Nested:
-    """The last step's in thirds of the rollouts: in easy ones the real videos move least."""
-    if len(table["motion"]) < len(DIFFICULTIES):
-        return {"reason": f"needs {len(DIFFICULTIES)} rollouts"}
-    thirds = np.array_split(np.argsort(table["motion"], kind="stable"), len(DIFFICULTIES))
+def by_motion(table: Table, names: Sequence[str]) -> Nested:
+    """The last step's in thirds of the rollouts, by how much the real videos move."""
+    if len(table["motion"]) < len(MOTION):
+        return {"reason": f"needs {len(MOTION)} rollouts"}
+    thirds = np.array_split(np.argsort(table["motion"], kind="stable"), len(MOTION))
     return {
-        difficulty: {name: _last(table, name, rows) for name in names}
-        for difficulty, rows in zip(DIFFICULTIES, thirds, strict=True)
+        motion: {name: _last(table, name, rows) for name in names}
+        for motion, rows in zip(MOTION, thirds, strict=True)
     }
 
 
 def _last(table: Table, name: str, rows: np.ndarray) -> Nested:
     """PSNR and LPIPS (AlexNet) of the last step of some rollouts."""
-    some = {key: table[key][rows] for key in table if key.startswith(("episode", f"{name}/"))}
+    kept = ("episode", "copy_last/", f"{name}/")
+    some = {key: table[key][rows] for key in table if key.startswith(kept)}
     last = _over(some, name, slice(table["step"].shape[1] - 1, None), "{}_last")
     return {key: last[key] for key in last if key.startswith(("psnr_last", "lpips_alex"))}
 
 
 def _over(table: Table, name: str, steps: slice, named: str) -> Nested:
-    """The score of some steps of all rollouts."""
-    some = {metric: values[:, steps] for metric, values in with_prefix(name, table).items()}
-    episodes = table["episode"].repeat(some["mse"].shape[1])
-    return score({metric: values.ravel() for metric, values in some.items()}, episodes, named)
+    """The score of some steps of all rollouts, and the gain over the held frame."""
+    ours, held = (
+        {metric: values[:, steps].ravel() for metric, values in with_prefix(of, table).items()}
+        for of in (name, "copy_last")
+    )
+    episodes = table["episode"].repeat(len(ours["mse"]) // len(table["episode"]))
+    found = score(ours, episodes, named)
+    if name in BASELINES:
+        return found
+    return found | gain(ours, held, episodes, f"{named}_over_copy_last")
 
 
 def enemies(table: Table, names: Sequence[str]) -> Nested:

@@ -20,8 +20,8 @@ PAIRS = {"2.9": "2.9"}  # torch and torch_xla releases that work together
 
 
 def on_xla() -> bool:
-    """Whether tensors live on an XLA device; so it is exactly when PJRT_DEVICE is set."""
-    return "PJRT_DEVICE" in os.environ
+    """Whether tensors live on an XLA device; so it is exactly when PJRT_DEVICE names one."""
+    return bool(os.environ.get("PJRT_DEVICE"))
 
 
 def start() -> Accelerator:

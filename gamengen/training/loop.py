@@ -41,8 +41,10 @@ class Training:
         self.save_ema = save_ema
         self.file, self.curve = resume / "checkpoint.safetensors", resume / "loss.csv"
         self.start, notes = checkpoint.load(self.file, parts)
-        self.rows: list[dict[str, Any]] = json.loads(notes) if notes else []
-        self.metric_log, self.saved = MetricLog(self.start), self.start
+        kept = json.loads(notes) if notes else {"rows": [], "since": {}}
+        self.rows: list[dict[str, Any]] = kept["rows"]
+        self.metric_log = MetricLog(self.start, kept["since"], accelerator.device)
+        self.saved = self.start
         self.interrupt = Interrupt()
         if accelerator.is_main_process:
             resume.mkdir(parents=True, exist_ok=True)
@@ -99,9 +101,11 @@ class Training:
 
     def save(self, count: int) -> None:
         """Checkpoint now; the first process writes."""
-        self.metric_log.means(self.accelerator)
+        table = self.metric_log.table(self.accelerator).tolist()
+        since = dict(zip(self.metric_log.columns, table, strict=True))
         if self.accelerator.is_main_process:
-            checkpoint.save(self.file, count, self.parts, json.dumps(self.rows))
+            notes = json.dumps({"rows": self.rows, "since": since})
+            checkpoint.save(self.file, count, self.parts, notes)
         self.saved = count
         if self.accelerator.is_main_process and self.save_ema is not None:
             self.save_ema(self.file.parent / "average")
@@ -130,8 +134,9 @@ class Training:
         )
 
     def _log(self, count: int) -> None:
-        means = self.metric_log.means(self.accelerator)
-        self.metric_log = MetricLog(count)
+        table = self.metric_log.table(self.accelerator)
+        means = dict(zip(self.metric_log.columns, table.mean(1).tolist(), strict=True))
+        self.metric_log = MetricLog(count, {}, self.accelerator.device)
         if not self.accelerator.is_main_process:
             return
         row = {"step": count} | {name: f"{value:.6g}" for name, value in means.items()}

@@ -40,6 +40,7 @@ def test_the_table_says_what_was_measured(
     assert bench.main(told) == 0
     printed = capsys.readouterr().out
     assert "PJRT_DEVICE is not set" in printed
+    assert f"\n{playable_data}\n" in printed
     written = json.loads(out.read_text())
     assert torch.__version__.startswith(written["machine"]["versions"]["torch"])
     rows = written["rows"]
@@ -63,6 +64,14 @@ def test_the_table_says_what_was_measured(
             parts = sum(speed[part]["p50"] for part in ("denoise", "decode", "picture"))
             assert parts < 1.5 * speed["frame"]["p50"]
             assert f"{speed['fps']:.1f}" in printed
+
+
+def test_a_place_that_is_not_there_is_told_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        bench.parse(["--out", str(tmp_path / "none/bench.json")])
+    assert "there is no folder" in capsys.readouterr().err
 
 
 def test_the_papers_size_plays(playable: Made) -> None:

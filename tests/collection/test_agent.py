@@ -1,5 +1,7 @@
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -7,7 +9,9 @@ from pydantic import ValidationError
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from gamengen.collection import agent
 from gamengen.collection.agent import AgentSettings, new_agent
+from gamengen.collection.collection import Collection
 from gamengen.collection.progress import Progress
 from gamengen.collection.recording import RecordedGame, Rules, Writer, for_agent
 from gamengen.data.episodes import Episodes
@@ -175,19 +179,63 @@ def test_the_network_is_the_papers(make: Make):
     settings = AgentSettings.model_validate(
         COLLECT["agent"] | {"picture_features": 512, "batch_size": 8, "rollout_steps": 8}
     )
-    agent = new_agent(settings, DummyVecEnv([make]), seed=1)
-    policy = agent.policy
+    ppo = new_agent(settings, DummyVecEnv([make]), seed=1)
+    policy = ppo.policy
     assert policy.features_dim == 512 + 512 + 32 * 3
     layers = [type(layer).__name__ for layer in policy.features_extractor.frame.cnn]
     assert layers.count("Conv2d") == 3
     assert policy.share_features_extractor
     for head in (policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net):
         assert [type(layer).__name__ for layer in head] == ["Linear", "Tanh"] * 2
-    assert agent.gamma == settings.discount
-    assert agent.ent_coef == settings.entropy_weight
+    assert ppo.gamma == settings.discount
+    assert ppo.ent_coef == settings.entropy_weight
     before = [parameter.detach().clone() for parameter in policy.parameters()]
-    agent.learn(settings.rollout_steps)
+    ppo.learn(settings.rollout_steps)
     assert all((a != b).any() for a, b in zip(before, policy.parameters(), strict=True))
+
+
+class Counted:
+    """Two games that end an episode every three steps, and are over after 40."""
+
+    num_envs = 2
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def env_method(self, name: str) -> list[Any]:
+        return [Progress() if name == "checkpoint" else {"seen": np.zeros(1)}] * 2
+
+    def step(self, actions: np.ndarray) -> tuple[Any, ...]:
+        self.steps += 1
+        info: dict[str, Any] = {"frames": 1, "idle": self.steps == 40}
+        if self.steps % 3 == 0:
+            info["episode_reward"] = float(self.steps)
+        return {"seen": np.zeros((2, 1))}, None, None, [info, info]
+
+
+@pytest.mark.parametrize("stopped_at", [1, 13, 16, 39])
+def test_the_reward_curve_of_play_is_the_same_wherever_it_is_interrupted(
+    stopped_at: int, tmp_path: Path
+):
+    def played(folder: Path, games: Counted, stop: int | None) -> Collection:
+        folder.mkdir(exist_ok=True)
+        with Collection(folder, 2, 1000, every=2, quiet=True) as collection:
+            steps = count(games.steps + 1)
+
+            def choose(*_: object) -> np.ndarray:
+                collection.interrupt.asked = next(steps) == stop
+                return np.zeros(2)
+
+            agent.play(cast(Any, games), choose, 1000, 4, collection, None)
+        return collection
+
+    wanted = played(tmp_path / "straight", Counted(), None).rewards
+    assert [row.step for row in wanted][:2] == [8, 16]
+    games = Counted()
+    with pytest.raises(KeyboardInterrupt):
+        played(tmp_path / "cut", games, stopped_at)
+    assert games.steps == stopped_at
+    assert played(tmp_path / "cut", games, None).rewards == wanted
 
 
 def entries(lengths: list[int]) -> list[Entry]:

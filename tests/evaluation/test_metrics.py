@@ -124,6 +124,28 @@ def test_interval_covers_the_truth_nineteen_times_in_twenty() -> None:
     assert 0.93 < inside / 1000 < 0.97
 
 
+@pytest.mark.parametrize("count", [5, 8, 16])
+@pytest.mark.parametrize("spread", [0.5, 1.0, 1.5])
+def test_a_ratio_of_unequal_episodes_is_not_known_better_than_it_is(
+    count: int, spread: float
+) -> None:
+    random, told, inside = np.random.default_rng(3), 0, 0
+    for _ in range(600):
+        below = random.lognormal(sigma=spread, size=count)
+        above = below * random.normal(0.3, 0.2, count)
+        found = ratio(above, below, np.arange(count))
+        if found.margin is not None:
+            told += 1
+            inside += abs(found.mean - 0.3) < found.margin
+    assert told > 450
+    assert inside / told > 0.9
+
+
+def test_one_large_episode_makes_no_interval() -> None:
+    below = np.array([100.0, 1.0, 1.0])
+    assert ratio(0.5 * below, below, np.arange(3)).margin is None
+
+
 def test_an_episode_without_anything_to_see_makes_no_interval_narrower() -> None:
     above, below = np.array([1.0, 2.0, 0.0, 0.0]), np.array([2.0, 2.0, 0.0, 0.0])
     seen = ratio(above[:2], below[:2], np.array([1, 2]))
@@ -400,7 +422,7 @@ def test_pooled_interval_covers_the_truth_nineteen_times_in_twenty() -> None:
     assert 0.90 < inside / 500 < 0.97
 
 
-def test_difficulty_is_how_much_the_real_video_moves() -> None:
+def test_thirds_are_by_how_much_the_real_video_moves() -> None:
     table = {
         "episode": np.arange(7),
         "step": np.tile([1, 2], (7, 1)),
@@ -409,12 +431,12 @@ def test_difficulty_is_how_much_the_real_video_moves() -> None:
         "copy_last/lpips_alex": np.zeros((7, 2)),
         "video/copy_last": np.zeros((2, 2)),  # of the rollouts that are shown
     }
-    found = summary.by_difficulty(table, ["copy_last"])
+    found = summary.by_motion(table, ["copy_last"])
     white = 20 * math.log10(255)
-    for difficulty, motion in (("easy", 1), ("medium", 3.5), ("hard", 5.5)):
-        assert found[difficulty]["copy_last"]["psnr_last"] == round(white + 10 * motion, 2)
+    for third, motion in (("little", 1), ("some", 3.5), ("much", 5.5)):
+        assert found[third]["copy_last"]["psnr_last"] == round(white + 10 * motion, 2)
     few = {name: values[:2] for name, values in table.items()}
-    assert summary.by_difficulty(few, ["copy_last"]) == {"reason": "needs 3 rollouts"}
+    assert summary.by_motion(few, ["copy_last"]) == {"reason": "needs 3 rollouts"}
 
 
 def test_the_status_bar_is_told_apart(held: Heldout, models: list[Model]) -> None:

@@ -56,6 +56,18 @@ def test_numbers_as_glyphs() -> None:
     assert spelled(-16) == [BLANK, BLANK, 0]
 
 
+def test_numbers_of_more_digits_than_are_shown_are_not_learned_from(
+    recorded: Episodes, bar: StatusBar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = Episodes.variable
+    monkeypatch.setattr(Episodes, "variable", lambda *told: shown(*told) + 900)
+    learned = learn(recorded, StatusBarParams(frames=200), 0, CPU)
+    assert learned is not None
+    assert 9 in learned.glyphs
+    monkeypatch.setattr(Episodes, "variable", lambda *told: shown(*told) + 1000)
+    assert learn(recorded, StatusBarParams(frames=200), 0, CPU) is None
+
+
 def test_shares_are_of_frames_whose_number_changed() -> None:
     table = {
         "episode": np.array([0, 1]),

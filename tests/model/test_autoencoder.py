@@ -157,6 +157,8 @@ def stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_begins_with_given_weights(tmp_path: Path) -> None:
     episodes = make_episodes(tmp_path / "episodes")
     source = make_autoencoder(tmp_path / "source")
+    begun = Autoencoder.load(source)
+    Autoencoder(begun.net, begun.facts.seen_by(["vgg"])).save(source)
     still = {"learning_rate": {"peak": 1e-12, "warmup_steps": 1, "decay_from": 1.0}}
     sizes = {"widths": [8], "init": str(source), "optimizer": still}
     settings = tiny.params(autoencoder.Params, "autoencoder", **sizes)
@@ -165,6 +167,7 @@ def test_training_begins_with_given_weights(tmp_path: Path) -> None:
     for name, weights in theirs.net.state_dict().items():
         torch.testing.assert_close(ours.net.state_dict()[name], weights)
     assert ours.facts.latent_std != theirs.facts.latent_std  # measured anew
+    assert ours.facts.perceptual == ["alex", "vgg"], "what a loss saw before is not forgotten"
 
 
 def test_weights_of_other_sizes_are_refused(tmp_path: Path) -> None:

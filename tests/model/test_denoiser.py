@@ -312,3 +312,26 @@ def test_diffusers_is_imported_only_for_stable_diffusion() -> None:
     modules = ", ".join([*names, "gamengen.play.server"])
     code = f"import sys, {modules}\nassert 'diffusers' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_networks_code_is_imported_before_it_tells_whose_checkpoint_is_whose(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``code_fingerprint`` sees what was imported: Stable Diffusion's network is only by then."""
+    called = []
+
+    def stop(*_: object) -> None:
+        called.append("resume_folder")
+        raise KeyboardInterrupt
+
+    def build(*told: Any) -> Denoiser:
+        called.append("build")
+        return built(*told)
+
+    built = train.build
+    monkeypatch.setattr(train, "build", build)
+    monkeypatch.setattr(train, "resume_folder", stop)
+    settings = tiny.params(train.Params, "train")
+    with pytest.raises(KeyboardInterrupt):
+        train.main(settings, made / "latents", made / "autoencoder", tmp_path / "out")
+    assert called == ["build", "resume_folder"]

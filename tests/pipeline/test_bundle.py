@@ -10,6 +10,7 @@ import pytest
 
 from flows import bundle
 from gamengen.runtime.errors import InputError
+from tests.artifacts import own_game
 from tests.tiny import ROOT, tiny_params, write_params
 
 TINY = ["autoencoder.source=null", "collect.games=1"]
@@ -100,6 +101,21 @@ def test_it_carries_what_its_numbers_ask_for() -> None:
     numbers["decoder"]["perceptual"] = [{"backbone": "vgg"}]
     packages, backbones = bundle.asked_for(numbers)
     assert ("diffusers" in packages, backbones) == (True, {"alex", "vgg"})
+
+
+def test_it_carries_files_that_its_numbers_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, numbers = tmp_path / "project", tmp_path / "params.yaml"
+    (project / "given").mkdir(parents=True)
+    own_game(project / "maps")
+    monkeypatch.chdir(project)
+    write_params(numbers, {"collect": {"scenario": "maps/mine.cfg"}, "train": {"init": "given"}})
+    assert {*map(str, bundle.named(numbers))} == {"maps/mine.cfg", "maps/mine.wad", "given"}
+    (tmp_path / "elsewhere").mkdir()
+    write_params(numbers, {"autoencoder": {"init": "../elsewhere"}})
+    with pytest.raises(InputError, match=r"elsewhere: outside of .*project: a bundle carries"):
+        bundle.named(numbers)
 
 
 def test_a_deployment_is_named() -> None:

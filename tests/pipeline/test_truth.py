@@ -152,3 +152,7 @@ def test_overrides_of_every_deployment_fit_params(
         path.write_text((ROOT / "params.yaml").read_text())
         apply_overrides(path, deployment["parameters"]["overrides"])
         check_params(STAGES, path)
+        numbers = yaml.load(path)
+        played = numbers["train"]["sampling"]["steps"]
+        for measure in ("teacher_forced", "autoregressive"):
+            assert played in numbers["evaluate"][measure]["teacher_steps"], "measured as played"
