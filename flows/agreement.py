@@ -16,11 +16,11 @@ from torch import nn
 from gamengen.data.encoding import AutoencoderConfig, read_facts, require_size
 from gamengen.evaluation import fvd
 from gamengen.game.facts import GameFacts
-from gamengen.game.scenario import game_facts
+from gamengen.game.scenario import GAME, game_facts
 from gamengen.model import distillation
 from gamengen.model.denoiser import Denoiser
 from gamengen.model.network import Model, build
-from gamengen.model.small_autoencoder import SmallAutoencoder, require_same_sizes
+from gamengen.model.small_autoencoder import SIZES, SmallAutoencoder, require_same_sizes
 from gamengen.model.warm_start import network_like, require_same_kind
 from gamengen.runtime.errors import InputError
 
@@ -90,15 +90,7 @@ def features(p: Any) -> None:
 
 def networks(p: Any) -> list[str]:
     """The networks can be built, fit each other, and run."""
-    collect = p.collect
-    game = game_facts(
-        collect.scenario,
-        collect.resolution,
-        collect.supersampling,
-        collect.max_buttons,
-        collect.tics_per_frame,
-        collect.action_tics,
-    )
+    game = game_facts(**p.collect.model_dump(include=GAME))
     if p.train.init:
         require_folder("train.init", p.train.init)
     facts = autoencoder_facts(p.autoencoder, game)
@@ -158,13 +150,7 @@ def trained_here(settings: Any, game: GameFacts) -> AutoencoderConfig:
             f"{downsampling} pixels: too many for collect.resolution: {game.width}x{game.height}"
         )
     with torch.device("meta"):
-        net = SmallAutoencoder(
-            settings.latent_channels,
-            settings.unshuffle,
-            settings.widths,
-            settings.encoder_blocks,
-            settings.decoder_blocks,
-        )
+        net = SmallAutoencoder(**settings.model_dump(include=SIZES))
         require_buildable(net, f"autoencoder.widths: {settings.widths}")
         net(torch.empty(1, 3, *facts.padded), torch.empty(1, *facts.latent_shape))
         if settings.init:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from flows.check import check_params, stage_names
 from gamengen.runtime.errors import InputError
-from gamengen.runtime.stage import read_params
+from gamengen.runtime.stage import checked, read_yaml
 from gamengen.training.perceptual import Backbone, save_half
 
 LARGEST = 60_000_000  # bytes
@@ -129,9 +129,10 @@ def named(params: Path) -> list[Path]:
 
     Raises InputError where one lies outside the project.
     """
-    here, found = Path.cwd(), []
+    here, found, sections = Path.cwd(), [], read_yaml(params)
     for name in STAGES:
-        settings = read_params(name, importlib.import_module(f"stages.{name}").Params, params)
+        kind = importlib.import_module(f"stages.{name}").Params
+        settings = checked(name, kind, sections, params)
         found += [Path(os.path.abspath(path)) for path in settings.reads()]
     for path in found:
         if not path.is_relative_to(here):

@@ -10,7 +10,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from gamengen.runtime.errors import InputError
-from gamengen.runtime.stage import read_params
+from gamengen.runtime.stage import PARAMS, checked, read_yaml
 
 PACKAGES = ("gamengen", "stages")
 
@@ -65,7 +65,8 @@ def named_files(stage: str) -> list[str]:
 
     Raises InputError when the section is wrong.
     """
-    settings = read_params(stage, importlib.import_module(f"stages.{stage}").Params)
+    params = importlib.import_module(f"stages.{stage}").Params
+    settings = checked(stage, params, read_yaml(PARAMS))
     return [
         os.path.relpath(path) if path.resolve().is_relative_to(Path().resolve()) else str(path)
         for path in settings.reads()

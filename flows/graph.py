@@ -25,14 +25,6 @@ def upstream_of() -> dict[str, list[str]]:
     return {stage: upstream[stage] for stage in TopologicalSorter(upstream).static_order()}
 
 
-def reproduce(stage: str, tell: Callable[[str, bool], None]) -> None:
-    """Bring one stage up to date, as ``dvc repro --single-item`` does; unchanged, it is skipped.
-
-    Raises subprocess.CalledProcessError when the stage fails.
-    """
-    run_dvc(["repro", "--single-item", stage], tell)
-
-
 def run_dvc(arguments: Sequence[str], tell: Callable[[str, bool], None]) -> None:
     """A command of DVC that runs stages.
 

@@ -14,7 +14,7 @@ from prefect import State, Task, flow, get_run_logger, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.client.schemas.objects import TaskRun
 
-from flows.graph import compared, reproduce, upstream_of
+from flows.graph import compared, run_dvc, upstream_of
 from flows.lock import held
 from gamengen.runtime.errors import InputError
 
@@ -46,7 +46,7 @@ def run_stage(stage: str) -> None:
         log.info(line)
 
     try:
-        reproduce(stage, tell)
+        run_dvc(["repro", "--single-item", stage], tell)  # unchanged, it is skipped
     except subprocess.CalledProcessError:
         if refusal:
             raise InputError(refusal) from None

@@ -18,7 +18,7 @@ from gamengen.data.rows import Rows
 from gamengen.game.facts import GameFacts
 from gamengen.model.autoencoder import Autoencoder, encoder_digest, pad, to_float
 from gamengen.model.network import load_pretrained
-from gamengen.model.small_autoencoder import SmallAutoencoder, warm_start
+from gamengen.model.small_autoencoder import SIZES, SmallAutoencoder, warm_start
 from gamengen.runtime import device, output
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.resume import resume_folder
@@ -104,7 +104,7 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
         if accelerator.is_main_process:
             autoencoder.save(folder)
             if train:
-                train.write_loss_curve(folder)
+                train.write_curve(folder / "loss.csv")  # for dvc plots
     pictures = torch.from_numpy(episodes.batch(unseen))
     report(autoencoder, params, pictures, accelerator)
 
@@ -114,13 +114,7 @@ def fit(
 ) -> tuple[SmallAutoencoder, Training]:
     """Train the small autoencoder on frames: L1 + MSE + LPIPS."""
     torch.manual_seed(params.seed)
-    net = SmallAutoencoder(
-        params.latent_channels,
-        params.unshuffle,
-        params.widths,
-        params.encoder_blocks,
-        params.decoder_blocks,
-    ).to(memory_format=torch.channels_last)
+    net = SmallAutoencoder(**params.model_dump(include=SIZES)).to(memory_format=torch.channels_last)
     if params.init:
         warm_start(net, Path(params.init))
     frames, facts = Positions(episodes.of("train")), geometry(net, episodes.game)
@@ -130,7 +124,6 @@ def fit(
         device.compile_module(net.encoder)
         device.compile_module(net.decoder)
     lpips = PerceptualLoss(params.perceptual).to(accelerator.device)
-    precision = device.resolve(params.precision, accelerator.device)
     size = per_process_batch_size(params.batch_size, accelerator.num_processes, "autoencoder")
 
     rows = Rows(frames.entries, episodes.frames, accelerator.device)
@@ -145,15 +138,14 @@ def fit(
     with Training(accelerator, resume, params.schedule, parts) as train:
         loader = Loader(batch_at, train.steps)
         for step, (pictures, noise) in loader:
-            params.optimizer.set_rate(optimizer, step, params.schedule.steps)
             x, eps = pictures.to(accelerator.device), noise.to(accelerator.device)
-            with device.autocast(accelerator.device, precision):
+            with device.autocast(accelerator.device, params.precision):
                 y = model(x, params.latent_noise * eps).float()
                 distances = lpips(y, x, step)
             pixels = F.l1_loss(y, x) + F.mse_loss(y, x)
             loss = pixels + distances["lpips"]
             accelerator.backward(loss)
-            norm = params.optimizer.step(optimizer, accelerator)
+            norm = params.optimizer.step(optimizer, accelerator, step, params.schedule.steps)
             device.sync()
             losses = {"loss": loss, "pixels": pixels} | distances
             train.done(step, losses | {"gradient_norm": norm})

@@ -13,16 +13,15 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
-from gamengen.collection.agent import AgentSettings, Choose, new_agent, play, saved_agent, train
-from gamengen.collection.collection import Collection, last_state, write_rewards
-from gamengen.collection.progress import Policy
+from gamengen.collection.agent import AgentSettings, Choose, new_agent, play, train
+from gamengen.collection.collection import Collection, Policy, last_state, write_rewards
 from gamengen.collection.recording import Rules, Writer, start_games
 from gamengen.data.episodes import EpisodeWriter
 from gamengen.data.index import Entry, Index, write_index
 from gamengen.data.splits import Shares, split
 from gamengen.game.doom import Game, Resolution, Supersampling, game_files, own_files
 from gamengen.game.facts import GameFacts
-from gamengen.game.scenario import game_facts
+from gamengen.game.scenario import GAME, game_facts
 from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.output import atomic_output, link, require_space
@@ -118,7 +117,8 @@ def main(params: Params, episodes: Path) -> None:
                 games.env_method("play_as", "training")
             if params.policy != "random":
                 if collection.saved_agent is not None:
-                    agent = saved_agent(collection.saved_agent, games)
+                    # Its last observation included: the games stand there too.
+                    agent = PPO.load(collection.saved_agent, games, device="cpu", force_reset=False)
                     collection.restore_random()
                 else:
                     agent = new_agent(params.agent, games, params.seed + rank)
@@ -139,14 +139,7 @@ def main(params: Params, episodes: Path) -> None:
 
 def checked(params: Params, episodes: Path) -> GameFacts:
     """The game's facts, after everything that can be known to go wrong has been looked at."""
-    facts = game_facts(
-        params.scenario,
-        params.resolution,
-        params.supersampling,
-        params.max_buttons,
-        params.tics_per_frame,
-        params.action_tics,
-    )
+    facts = game_facts(**params.model_dump(include=GAME))
     Game(facts, automap=True).close()  # fails now if a WAD is missing
     frames = params.frames * facts.height * facts.width * 3
     agents = 2 * AGENT_BYTES if params.policy != "random" else 0

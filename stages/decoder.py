@@ -57,7 +57,6 @@ def main(
     model, optimizer = accelerator.prepare(tuned, params.optimizer.make(tuned.parameters()))
     autoencoder.to(accelerator.device)
     lpips = PerceptualLoss(params.perceptual).to(accelerator.device)
-    precision = device.resolve(params.precision, accelerator.device)
     if params.compile:
         for part in autoencoder.decoder_modules():
             device.compile_module(part)
@@ -76,15 +75,14 @@ def main(
     with Training(accelerator, resume, params.schedule, parts) as train:
         loader = Loader(batch_at, train.steps)
         for step, (real, encoding) in loader:
-            params.optimizer.set_rate(optimizer, step, params.schedule.steps)
             x = real.to(accelerator.device)
-            with device.autocast(accelerator.device, precision):
+            with device.autocast(accelerator.device, params.precision):
                 y = model(encoding.to(accelerator.device)).float()
                 distances = lpips(y, x, step)
             mse = F.mse_loss(y, x)
             loss = mse + distances["lpips"]
             accelerator.backward(loss)
-            norm = params.optimizer.step(optimizer, accelerator)
+            norm = params.optimizer.step(optimizer, accelerator, step, params.schedule.steps)
             device.sync()
             train.done(step, {"loss": loss, "mse": mse, **distances, "gradient_norm": norm})
 
@@ -92,7 +90,7 @@ def main(
     with output.atomic_output(decoder_path, accelerator) as folder:
         if accelerator.is_main_process:
             autoencoder.save(folder)
-            train.write_loss_curve(folder)
+            train.write_curve(folder / "loss.csv")  # for dvc plots
     accelerator.print(
         f"decoder: {params.schedule.steps} steps of {params.batch_size} frames; "
         f"waited for data {loader.waiting_share:.1%} of the time"

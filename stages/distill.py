@@ -59,7 +59,6 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
         fake, params.fake_score.make(fake.parameters())
     )
     student, fake = accelerator.unwrap_model(student_model), accelerator.unwrap_model(fake_model)
-    precision = device.resolve(params.precision, accelerator.device)
     ema = Ema(student, params.ema_decay)
     alpha_bars, timesteps = teacher.alpha_bars, teacher.noise_schedule.timesteps
     windows = Windows(latents, "train", teacher.context_frames, 1, where=accelerator.device)
@@ -87,16 +86,13 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
     with Training(accelerator, resume, params.schedule, parts) as train:
         loader = Loader(batch_at, train.steps)
         for step, batch in loader:
-            params.generator.set_rate(student_optimizer, step, params.schedule.steps)
-            params.fake_score.set_rate(fake_optimizer, step, params.schedule.steps)
+            now = step, params.schedule.steps
             window = objective.to_device(batch[0], accelerator.device)
             draws = objective.to_device(batch[1], accelerator.device)
             start, fake_eps, fake_t = (each.to(accelerator.device) for each in batch[2])
-            noisy, level_class = objective.noisy_context(
-                teacher, window.context, draws.context_eps, draws.level
-            )
-            context = noisy, window.actions, level_class
-            with device.autocast(accelerator.device, precision):
+            noisy = teacher.augmentation.apply(window.context, draws.context_eps, draws.level)
+            context = noisy, window.actions, teacher.augmentation.bucket(draws.level)
+            with device.autocast(accelerator.device, params.precision):
                 last = torch.full_like(fake_t, timesteps - 1)  # where a sampler of one step begins
                 _, sample = diffusion.predict(student_model, start, last, alpha_bars, *context)
                 t = inner_timesteps(draws.t[:, 0], timesteps, params.level_margin)
@@ -110,15 +106,15 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
                 )
             student_loss = dmd_loss(sample, gradient)
             accelerator.backward(student_loss)
-            norm = params.generator.step(student_optimizer, accelerator)
+            norm = params.generator.step(student_optimizer, accelerator, *now)
             ema.update(student, step)
 
-            with device.autocast(accelerator.device, precision):
+            with device.autocast(accelerator.device, params.precision):
                 fake_loss, _ = objective.velocity_loss(
                     fake_model, sample.detach(), context, fake_t, fake_eps, alpha_bars
                 )
             accelerator.backward(fake_loss)
-            fake_norm = params.fake_score.step(fake_optimizer, accelerator)
+            fake_norm = params.fake_score.step(fake_optimizer, accelerator, *now)
             device.sync()
             real = diffusion.to_residual(window.target, noisy, teacher.residual_std)
             losses = {
@@ -130,13 +126,13 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
             }
             train.done(step, losses)
 
-    ema.copy_to(student)
+    student.load_state_dict(ema.shadow)
     with output.atomic_output(student_path, accelerator) as folder:
         if accelerator.is_main_process:
             one_step = replace(teacher.sampling, steps=1, guidance=1.0, temperature=1.0)
             student.config["sampling"] = asdict(one_step)
             save_model(student, folder)
-            train.write_loss_curve(folder)
+            train.write_curve(folder / "loss.csv")  # for dvc plots
     accelerator.print(
         f"student: {params.schedule.steps} steps of {params.batch_size} windows; "
         f"waited for data {loader.waiting_share:.1%} of the time"

@@ -123,7 +123,7 @@ def encode(
     """Half-precision latents of some frames; the batch is filled up, so that shapes are static."""
     missing = params.batch_size - len(frames)
     filled = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
-    with device.autocast(where, device.resolve(params.precision, where)):
+    with device.autocast(where, params.precision):
         latents = autoencoder.encode(to_float(torch.from_numpy(filled)).to(where))
     device.sync()
     return latents[: len(frames)].cpu().half().numpy()

@@ -1,5 +1,6 @@
 """Stage 7: what the models are worth on unseen episodes, as numbers, pictures and a page."""
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -18,17 +19,18 @@ from gamengen.evaluation import (
     shards,
     status_bar,
     summary,
+    teacher_forced,
 )
 from gamengen.evaluation import player as model
-from gamengen.evaluation import report as pages
 from gamengen.evaluation.heldout import Heldout
 from gamengen.evaluation.instruments import Instruments
 from gamengen.evaluation.metrics import PictureDistance
-from gamengen.evaluation.moving import require_watched
 from gamengen.evaluation.params import Params
+from gamengen.evaluation.report import page
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import load_denoiser, require_match
 from gamengen.runtime import device, output
+from gamengen.runtime.replacing import replacing
 from gamengen.runtime.resume import resume_folder
 from gamengen.runtime.stage import run
 
@@ -67,11 +69,12 @@ def main(
     control = model.teachers(teacher, [1], student_net) if single else []
     default = [*distilled, *control, model.as_played(teacher)]
     recorded, context = Episodes(episodes), teacher.context_frames
-    require_watched(recorded)
+    teacher_forced.require_watched(recorded)
     held = Heldout(recorded, encoded, autoencoder, context, where, params.split)
     chosen = plan.make(held, params)
     i3d = fvd.open_i3d(params.fvd, where)
-    looked_at = [entry for entry in recorded.of(params.split) if entry.id in chosen.entries]
+    asked = {entry.id for batch in (*chosen.targets, *chosen.starts) for entry, _ in batch}
+    looked_at = [entry for entry in recorded.of(params.split) if entry.id in asked]
 
     resume = resume_folder(params, [episodes, latents, decoder, denoiser, student], report)
     tools = Instruments(
@@ -94,13 +97,13 @@ def main(
         resume,
         accelerator,
     )
-    names = summary.Names.of(one_frame, rollout, default)
+    names = summary.Names(one_frame, rollout, default)
     measured = summary.metrics_of(
         tables, encoded.game, params, autoencoder.facts.perceptual, chosen.actions, names
     )
     with output.atomic_output(report, accelerator) as folder:
         if accelerator.is_main_process:
-            found = pages.Findings(
+            found = page.Findings(
                 metrics=measured,
                 game=encoded.game,
                 params=params.model_dump(),
@@ -112,15 +115,16 @@ def main(
                 examples=tables["examples"],
                 videos=shards.with_prefix("video", tables["rollouts"]),
                 shown=[
-                    pages.Shown(entry.id, frame, held.actions((entry, frame), many.frames).tolist())
+                    (entry.id, frame, held.actions((entry, frame), many.frames).tolist())
                     for entry, frame in chosen.report_starts
                 ],
             )
             per_model = summary.per_model(measured["teacher_forced"], names.one_frame)
             summary.write_csv(folder / "teacher_forced.csv", per_model)
             summary.write_csv(folder / "autoregressive.csv", found.curves)
-            pages.write(folder, found)
-            summary.write_metrics(metrics, measured)
+            page.write(folder, found)
+            with replacing(metrics) as written:
+                written.write_text(json.dumps(measured, indent=2) + "\n")
     accelerator.print(summary.in_words(measured))
 
 

@@ -150,7 +150,6 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     with Training(accelerator, resume, params.schedule, parts, save_ema) as train:
         loader = Loader(batch_at, train.steps)
         for step, batch in loader:
-            params.optimizer.set_rate(optimizer, step, params.schedule.steps)
             window = to_device(batch[0], accelerator.device)
             random = to_device(batch[1], accelerator.device)
             targets = params.objective.targets_at(step, params.schedule.steps)
@@ -165,16 +164,16 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
                         loss = next(losses)
                     accelerator.backward(loss * loss_weight)
                     total += loss.detach() * loss_weight
-            norm = params.optimizer.step(optimizer, accelerator)
+            norm = params.optimizer.step(optimizer, accelerator, step, params.schedule.steps)
             ema.update(denoiser, step)
             device.sync()
             train.done(step, {"loss": total, "gradient_norm": norm})
 
-    ema.copy_to(denoiser)
+    denoiser.load_state_dict(ema.shadow)
     with output.atomic_output(denoiser_path, accelerator) as folder:
         if accelerator.is_main_process:
             save_model(denoiser, folder)
-            train.write_loss_curve(folder)
+            train.write_curve(folder / "loss.csv")  # for dvc plots
     count = sum(p.numel() for p in denoiser.parameters())
     steps = params.schedule.steps
     targets = params.batch_size * sum(params.objective.targets_at(n, steps) for n in range(steps))

@@ -11,7 +11,7 @@ from gamengen.data.encoding import AutoencoderConfig
 from gamengen.data.episodes import Episode, Episodes, EpisodeWriter
 from gamengen.data.index import Entry, Index, Split, write_index
 from gamengen.data.latents import LatentIndex, Latents, LatentWriter, change_std
-from gamengen.evaluation.moving import WATCHED
+from gamengen.evaluation.teacher_forced import WATCHED
 from gamengen.game.doom import config_path
 from gamengen.game.facts import GameFacts
 from gamengen.model.autoencoder import Autoencoder, encoder_digest, to_float

@@ -23,8 +23,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from gamengen.collection.collection import Collection, last_state
-from gamengen.collection.progress import Progress
+from gamengen.collection.collection import Collection, Progress, last_state
 from gamengen.data.episodes import Episodes, EpisodeWriter
 from gamengen.data.index import Index, write_index
 from gamengen.data.latents import Latents

@@ -9,8 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gamengen.backends.compiled import Compiled
-from gamengen.backends.eager import Eager
-from gamengen.backends.precision import Precision
+from gamengen.backends.eager import Eager, Precision
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import Denoiser
 from gamengen.model.sampler import DenoiserFn

@@ -5,8 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gamengen.backends.eager import Eager
-from gamengen.backends.precision import Precision
+from gamengen.backends.eager import Eager, Precision
 from gamengen.model.denoiser import Denoiser
 from gamengen.model.sampler import DenoiserFn
 

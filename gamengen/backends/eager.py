@@ -1,14 +1,19 @@
 """PyTorch as it comes: the reference for every other back end. Under PJRT_DEVICE it is XLA's."""
 
 from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, Literal, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gamengen.backends.precision import Precision, decoder_in, denoiser_in
 from gamengen.model.autoencoder import Autoencoder, to_uint8
 from gamengen.model.denoiser import Denoiser
 from gamengen.model.sampler import DenoiserFn
+
+Precision = Literal["fp32", "bf16", "fp16"]
+FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Whole = TypeVar("Whole", Denoiser, Autoencoder)
 
 
 class Eager:
@@ -25,12 +30,40 @@ class Eager:
         self.where, self.precision, self.name = where, precision, name
 
     def velocity(self, denoiser: Denoiser) -> DenoiserFn:
-        return self.made(denoiser_in(denoiser.to(self.where), self.precision))
+        return self.made(cast(denoiser.to(self.where), "unet", self.precision))
 
     def picture(self, decoder: Autoencoder) -> Callable[[Tensor], Tensor]:
-        net = decoder_in(decoder.to(self.where), self.precision)
+        net = cast(decoder.to(self.where), "decoder", self.precision)
         return self.made(lambda latent: to_uint8(net.decode(latent))[0])
 
     def made(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """What runs instead of a module or function: here the same, without gradients."""
         return torch.no_grad()(function)
+
+
+class Cast(nn.Module):
+    """A network with weights in one format that takes and gives float32."""
+
+    def __init__(self, net: nn.Module, kind: torch.dtype) -> None:
+        super().__init__()
+        self.net, self.kind = net.to(kind), kind
+
+    def forward(self, *args: Any, **named: Any) -> Any:
+        out = self.net(
+            *(self._cast(value) for value in args),
+            **{name: self._cast(value) for name, value in named.items()},
+        )
+        return (out[0].float(),) if isinstance(out, tuple) else out.float()
+
+    def _cast(self, value: Any) -> Any:
+        floating = isinstance(value, Tensor) and value.is_floating_point()
+        return value.to(self.kind) if floating else value
+
+
+def cast(whole: Whole, part: str, precision: Precision) -> Whole:
+    """A copy whose network has that part in that precision; what goes around stays float32."""
+    if precision == "fp32":
+        return whole
+    whole = deepcopy(whole)
+    setattr(whole.net, part, Cast(getattr(whole.net, part), FORMATS[precision]))
+    return whole

@@ -3,6 +3,7 @@
 import threading
 import warnings
 from collections.abc import Callable
+from functools import cache
 
 import openvino
 import torch
@@ -29,30 +30,18 @@ class Shown(nn.Module):
         return to_uint8(self.decoder.decode(latent))[0]
 
 
-class Request:
-    """A compiled model with one output, called with tensors on the CPU, by one player."""
+class Requests:
+    """A network with one output, called with tensors on the CPU, by one player."""
 
-    def __init__(self, compiled: openvino.CompiledModel) -> None:
-        self.request = compiled.create_infer_request()
+    def __init__(self, compiled: Callable[[int], openvino.CompiledModel]) -> None:
+        """``compiled`` gives the model of a batch size, when it is first seen."""
+        self.request = cache(lambda batch: compiled(batch).create_infer_request())
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         arrays = [value.contiguous().numpy() for value in inputs]
-        found = self.request.infer(arrays, share_inputs=True, share_outputs=True)
+        request = self.request(len(inputs[0]))
+        found = request.infer(arrays, share_inputs=True, share_outputs=True)
         return torch.from_numpy(found[0]).clone()  # the request writes its next output there
-
-
-class OpenVinoVelocity:
-    """A denoiser, compiled when a batch size is first seen."""
-
-    def __init__(self, compiled: Callable[[int], openvino.CompiledModel]) -> None:
-        self.compiled = compiled
-        self.requests: dict[int, Request] = {}
-
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        batch = len(inputs[0])
-        if batch not in self.requests:
-            self.requests[batch] = Request(self.compiled(batch))
-        return self.requests[batch](*inputs)
 
 
 class OpenVino:
@@ -72,13 +61,15 @@ class OpenVino:
 
     def velocity(self, denoiser: Denoiser) -> DenoiserFn:
         net = denoiser.to(self.where)
-        return OpenVinoVelocity(
+        return Requests(
             lambda batch: self._compile(net, batch, lambda: convert_denoiser(net, batch))
         )
 
     def picture(self, decoder: Autoencoder) -> Callable[[Tensor], Tensor]:
         net, latent = decoder.to(self.where), torch.zeros(1, *decoder.facts.latent_shape)
-        return Request(self._compile(net, 1, lambda: convert(Shown(net), (latent,))))
+        return Requests(
+            lambda batch: self._compile(net, batch, lambda: convert(Shown(net), (latent,)))
+        )
 
     def _compile(
         self, net: nn.Module, batch: int, build: Callable[[], openvino.Model]

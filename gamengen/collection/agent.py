@@ -1,7 +1,6 @@
 """The player whose games become data: observation, network, PPO (§4.1, A.5)."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -85,11 +84,6 @@ def new_agent(settings: AgentSettings, games: VecEnv, seed: int) -> PPO:
     )
 
 
-def saved_agent(path: Path, games: VecEnv) -> PPO:
-    """An agent as it was saved, its last observation included: the games stand there too."""
-    return PPO.load(path, games, device="cpu", force_reset=False)
-
-
 def train(agent: PPO, steps: int, collection: Collection, logger: Logger) -> None:
     """Train until the agent has taken ``steps`` steps, every one of them recorded."""
     agent.set_logger(logger)
@@ -121,8 +115,9 @@ class _Watched(BaseCallback):
     def _on_rollout_end(self) -> None:
         torch.set_num_threads(self.threads)
         self.collection.close_row()
-        for name, value in self.collection.last_row().items():
-            self.logger.record(f"episodes/{name}", value)
+        for row in self.collection.rewards[-1:]:
+            for name, value in row.model_dump(exclude={"step"}).items():
+                self.logger.record(f"episodes/{name}", value)
 
 
 def play(

@@ -4,7 +4,7 @@ import csv
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,10 +13,40 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
 
-from gamengen.collection.progress import Progress
+from gamengen.data.index import Entry
 from gamengen.runtime.checksums import require_sound, seal
 from gamengen.runtime.interrupt import Interrupt
 from gamengen.runtime.replacing import replacing
+
+Policy = Literal["training", "trained", "random"]
+
+
+class Running(BaseModel, frozen=True, extra="forbid"):
+    """An episode in progress: its actions bring it back."""
+
+    policy: Policy
+    agent_step: int
+    actions: list[int]
+
+
+class Progress(BaseModel, frozen=True, extra="forbid"):
+    """Where a game and its store stand: what a checkpoint keeps of it."""
+
+    entries: list[Entry] = []  # of the episodes that are over; how many gives the next one's seed
+    steps: int = 0  # actions taken by an agent in training
+    finishing: bool = False
+    policy: Policy | None = None  # of episodes to come; None: the one that the game is started with
+    running: Running | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it plays no more."""
+        return self.finishing and self.running is None
+
+    @property
+    def rows(self) -> int:
+        """Of the store: frames of the episodes that are over."""
+        return sum(entry.length for entry in self.entries)
 
 
 class RewardRow(BaseModel, frozen=True, extra="forbid"):
@@ -81,8 +111,7 @@ class Collection:
 
     def restore_random(self) -> None:
         """Put the global generators back where the checkpoint left them."""
-        if self.saved is None:
-            return
+        assert self.saved is not None
         with np.load(self.saved / "random.npz") as kept:
             torch.set_rng_state(torch.from_numpy(kept["torch"]))
             np.random.set_state(("MT19937", kept["numpy"], int(kept["position"]), 0, 0.0))  # noqa: NPY002
@@ -107,10 +136,6 @@ class Collection:
         row = RewardRow(step=self.steps, episodes=len(self.ended), mean_episode_reward=mean)
         self.rewards, self.ended = [*self.rewards, row], []
         self.bar.set_postfix({"mean reward": f"{mean:.0f}"}, refresh=False)
-
-    def last_row(self) -> dict[str, float]:
-        """The newest row of the reward curve, for a log."""
-        return self.rewards[-1].model_dump(exclude={"step"}) if self.rewards else {}
 
     def pause(self, games: VecEnv, agent: PPO | None) -> None:
         """Between two rollouts: checkpoint when it is time to, or asked to stop."""

@@ -11,8 +11,8 @@ from gymnasium import spaces
 from jaxtyping import UInt8
 from pydantic import BaseModel, Field
 
+from gamengen.collection.collection import Policy, Progress, Running
 from gamengen.collection.games import Games
-from gamengen.collection.progress import Policy, Progress, Running
 from gamengen.data.episodes import Episode, EpisodeWriter, Row
 from gamengen.data.index import Entry
 from gamengen.game.doom import Game, averaged
@@ -67,6 +67,7 @@ class RecordedGame(gymnasium.Env):
         self.observation_space = spaces.Dict(observed)
         self.action_space = spaces.Discrete(len(facts.actions))
         self.game = Game(facts, automap=True)
+        self.traces = self.game.traces  # what is left behind where this process is killed
         self.store = EpisodeWriter(writer.folder / writer.store, facts, progress.rows)
         self.entries = [*progress.entries]
         self.steps, self.finishing = progress.steps, progress.finishing
@@ -123,11 +124,6 @@ class RecordedGame(gymnasium.Env):
             policy=self.policy,
             running=self.running and self.running.model_copy(update={"actions": [*self.taken]}),
         )
-
-    @property
-    def traces(self) -> list[Path]:
-        """What is left behind where this process is killed."""
-        return self.game.traces
 
     def close(self) -> None:
         """End the game; rows that no checkpoint knows are left to be dropped."""

@@ -66,13 +66,15 @@ class EpisodeWriter:
     """
 
     def __init__(self, path: Path, game: GameFacts, rows: int = 0) -> None:
-        self.path, self.game = path, game
+        self.game = game
         self.waiting: list[dict[str, np.ndarray]] = []
         self.rows = rows
         remedy = f"delete {path.parent} to collect again"
         self.columns: dict[str, Any] = {}
-        for name, (shape, kind) in self._kinds().items():
+        kinds = {"frames": "uint8", "actions": "int32"}  # float32 all others
+        for name in Index(game=game, entries=[]).columns:
             frames = name == "frames"
+            shape = (game.height, game.width, 3) if frames else ()
             column = open_column(
                 path,
                 name,
@@ -80,7 +82,7 @@ class EpisodeWriter:
                 shape=(0, *shape),
                 chunks=(FRAMES_PER_CHUNK if frames else NUMBERS_PER_CHUNK, *shape),
                 shards=(ROWS_PER_SHARD, *shape) if frames else None,
-                dtype=kind,
+                dtype=kinds.get(name, "float32"),
                 compressors=[*[BloscCodec(cname="lz4", clevel=1)] * frames, Crc32cCodec()],
             )
             require_written(path, name, rows, remedy)
@@ -92,7 +94,9 @@ class EpisodeWriter:
     def append(self, episode: Episode) -> int:
         """Add an episode; returns the row at which it starts."""
         start = self.rows + self._waiting_rows()
-        self.waiting.append(self._parts(episode))
+        parts = {"frames": episode.frames, "actions": episode.actions, "rewards": episode.rewards}
+        variables = {f"variables/{name}": episode.variables[name] for name in self.game.variables}
+        self.waiting.append(parts | variables)
         # Up to the end of a shard and no further: a shard written twice is read and packed again.
         whole = (self.rows + self._waiting_rows()) // ROWS_PER_SHARD * ROWS_PER_SHARD
         if whole > self.rows:
@@ -117,21 +121,6 @@ class EpisodeWriter:
 
     def _waiting_rows(self) -> int:
         return sum(len(parts["actions"]) for parts in self.waiting)
-
-    def _parts(self, episode: Episode) -> dict[str, np.ndarray]:
-        parts = {"frames": episode.frames, "actions": episode.actions, "rewards": episode.rewards}
-        return parts | {
-            f"variables/{name}": episode.variables[name] for name in self.game.variables
-        }
-
-    def _kinds(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        game = self.game
-        kinds: dict[str, tuple[tuple[int, ...], str]] = {
-            "frames": ((game.height, game.width, 3), "uint8"),
-            "actions": ((), "int32"),
-            "rewards": ((), "float32"),
-        }
-        return kinds | {f"variables/{name}": ((), "float32") for name in game.variables}
 
 
 class Episodes:

@@ -95,11 +95,6 @@ def enemies(
     return table
 
 
-def motion(held: Heldout, place: Position, frames: int) -> float:
-    """How lively the real video is that begins at a place."""
-    return change(held.pixels(place, 0, frames))
-
-
 def change(video: Tensor) -> float:
     """Mean squared change of a video ``[n, h, w, 3]`` from frame to frame."""
     flat = rearrange(video.float(), "n h w c -> n (h w c)")
@@ -111,8 +106,6 @@ def liveliest(held: Heldout, places: Sequence[Position], frames: int, count: int
 
     Chosen by the recording alone, before any model is run.
     """
-    ranked = sorted(places, key=lambda place: -motion(held, place, frames))
+    ranked = sorted(places, key=lambda place: -change(held.pixels(place, 0, frames)))
     first = {place[0].id: place for place in reversed(ranked)}
-    best = [place for place in ranked if place is first[place[0].id]]
-    rest = [place for place in ranked if place is not first[place[0].id]]
-    return (best + rest)[:count]
+    return sorted(ranked, key=lambda place: place is not first[place[0].id])[:count]

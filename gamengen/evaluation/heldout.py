@@ -34,13 +34,9 @@ class Heldout:
         require_same_games(episodes, latents)
         self.episodes, self.latents, self.autoencoder = episodes, latents, autoencoder
         self.windows = Windows(latents, split, context_frames, targets=1)
+        self.entries = self.windows.entries  # with at least one frame to predict
         self.recorded = {entry.id: entry for entry in episodes.entries}
         self.where = where
-
-    @property
-    def entries(self) -> list[Entry]:
-        """Held-out episodes with at least one frame to predict."""
-        return self.windows.entries
 
     def number(self, place: Position) -> int:
         """The episode's position among the held-out ones."""
@@ -90,14 +86,10 @@ class Heldout:
         return to_uint8(pictures)
 
 
-def sample_targets(entries: Sequence[Entry], size: int, seed: int) -> list[Position]:
-    """Frames to predict, spread evenly over episodes, at random in each, never twice."""
-    return _spread([(entry, entry.length - 1) for entry in entries], size, seed)
-
-
 def sample_starts(entries: Sequence[Entry], size: int, frames: int, seed: int) -> list[Position]:
-    """First frames of rollouts that the recorded episode outlasts, spread evenly.
+    """First frames of rollouts that the recorded episode outlasts, spread evenly over episodes.
 
+    At random in each, never twice; rollouts of one frame are frames to predict.
     Raises InputError when no held-out episode is long enough.
     """
     if size == 0:

@@ -14,7 +14,6 @@ from gamengen.evaluation import (
 )
 from gamengen.evaluation.heldout import Heldout
 from gamengen.evaluation.instruments import Instruments
-from gamengen.evaluation.moving import moves
 from gamengen.evaluation.plan import Plan
 from gamengen.evaluation.player import Model, Progress
 from gamengen.evaluation.shards import Batch, Job, Table
@@ -43,9 +42,8 @@ def one_frame_ahead(
         return {name: video[:, 0].cpu().numpy() for name, video in ahead.items()}
 
     passes = sum(model.passes for model in models)
-    moving = (
-        place for batch in plan.targets for place in batch if moves(held, place, tools.sightings)
-    )
+    places = (place for batch in plan.targets for place in batch)
+    moving = (p for p in places if teacher_forced.moves(held, p, tools.sightings))
     examples = list(islice(moving, EXAMPLES))
     return [
         Job("teacher_forced", plan.targets, passes, measure),

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from gamengen.data.positions import Position
 from gamengen.evaluation import autoregressive, fvd
-from gamengen.evaluation.heldout import Heldout, batches, sample_starts, sample_targets
+from gamengen.evaluation.heldout import Heldout, batches, sample_starts
 from gamengen.evaluation.params import Params
-from gamengen.game.facts import GameFacts
 
 
 @dataclass(frozen=True)
@@ -23,11 +22,6 @@ class Plan:
     long_play_starts: Sequence[Sequence[Position]]
     actions: Sequence[int]  # those of at most one button
 
-    @property
-    def entries(self) -> set[str]:
-        """Episodes to replay to locate enemies."""
-        return {entry.id for batch in (*self.targets, *self.starts) for entry, _ in batch}
-
 
 def make(held: Heldout, params: Params) -> Plan:
     """Choose the frames. Raises InputError when no held-out episode is long enough."""
@@ -36,23 +30,18 @@ def make(held: Heldout, params: Params) -> Plan:
     def starts(count: int, frames: int, seed: int) -> list[Sequence[Position]]:
         return batches(sample_starts(held.entries, count, frames, seed), params.batch_size)
 
-    targets = sample_targets(held.entries, params.teacher_forced.frames, seed)
     begins = sample_starts(held.entries, rollouts.rollouts, rollouts.frames, seed + 1)
     shown = autoregressive.liveliest(held, begins, rollouts.frames, rollouts.shown)
     others = [place for place in begins if place not in shown]
     videos = params.fvd.videos if params.fvd.weights else 0
+    single = [n for n, down in enumerate(held.latents.game.actions) if sum(down) <= 1]
     return Plan(
-        targets=batches(targets, params.batch_size),
+        targets=starts(params.teacher_forced.frames, 1, seed),
         starts=batches(shown + others, params.batch_size),
         report_starts=shown,
         fvd_starts=starts(videos, max(fvd.LENGTHS), seed + 2),
         held_action_starts=starts(actions.starts, actions.frames, seed + 3),
         long_play_starts=starts(params.long_play.rollouts, 1, seed + 4),
         turn_back_starts=starts(params.room.starts, 2 + 2 * params.room.away, seed + 5),
-        actions=single_actions(held.latents.game) if actions.starts else [],
+        actions=single if actions.starts else [],
     )
-
-
-def single_actions(game: GameFacts) -> list[int]:
-    """Actions of at most one button."""
-    return [index for index, buttons in enumerate(game.actions) if sum(buttons) <= 1]

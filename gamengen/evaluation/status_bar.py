@@ -17,7 +17,6 @@ from gamengen.evaluation.heldout import Heldout
 from gamengen.evaluation.scores import Nested, write
 from gamengen.evaluation.shards import Table, with_prefix
 from gamengen.evaluation.statistics import ratio
-from gamengen.game.facts import GameFacts
 from gamengen.runtime import device
 from gamengen.runtime.settings import Settings
 
@@ -56,11 +55,6 @@ class StatusBar:
         number = (glyphs.masked_fill(blank, 0) * powers).sum(-1)
         is_one = (blank[..., :-1] | ~blank[..., 1:]).all(-1) & ~blank[..., -1]
         return torch.where(is_one, number, -1)
-
-
-def is_shown(game: GameFacts) -> bool:
-    """Whether the game has Doom's status bar."""
-    return any(name in game.variables for name in RIGHT)
 
 
 def bar_of(frames: UInt8[Tensor, "*n h w 3"]) -> UInt8[Tensor, "*n bar w 3"]:

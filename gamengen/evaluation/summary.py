@@ -1,9 +1,7 @@
 """From tables of measurements to metrics.json and the CSV files that ``dvc plots`` draws."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,28 +15,21 @@ from gamengen.evaluation.scores import Nested, gain, score, write
 from gamengen.evaluation.shards import Table, with_prefix
 from gamengen.evaluation.statistics import estimate, ratio
 from gamengen.game.facts import GameFacts
-from gamengen.runtime.replacing import replacing
 
 MOTION = ("little", "some", "much")
 BASELINES = ("copy_last", "autoencoder")
 
 
-@dataclass(frozen=True)
 class Names:
-    """Model names for each measure."""
+    """Model names for each measure; ``default_sampling`` as their folders say."""
 
-    one_frame: list[str]  # baselines included
-    rollout: list[str]  # the same
-    default_sampling: list[str]  # as their folders say
-
-    @classmethod
-    def of(
-        cls, one_frame: Sequence[Model], rollout: Sequence[Model], default: Sequence[Model]
-    ) -> "Names":
-        """The models' names; copy-last before and the autoencoder after them."""
+    def __init__(
+        self, one_frame: Sequence[Model], rollout: Sequence[Model], default: Sequence[Model]
+    ) -> None:
         each = [[model.name for model in models] for models in (one_frame, rollout, default)]
-        ahead, rollouts = (["copy_last", *names, "autoencoder"] for names in each[:2])
-        return cls(ahead, rollouts, each[2])
+        self.one_frame = ["copy_last", *each[0], "autoencoder"]
+        self.rollout = ["copy_last", *each[1], "autoencoder"]
+        self.default_sampling = each[2]
 
 
 def metrics_of(
@@ -202,12 +193,6 @@ def actions(
             kept[f"shift_{name}"] = round(float(np.median(shifts)), 2)
             write(kept, f"alike_{name}", estimate(alike, episodes), 3)
     return out
-
-
-def write_metrics(path: Path, metrics: Nested) -> None:
-    """Write metrics.json whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(metrics, indent=2) + "\n")
 
 
 def in_words(metrics: Nested) -> str:

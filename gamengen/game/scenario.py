@@ -8,6 +8,7 @@ from gamengen.game.facts import GameFacts
 from gamengen.runtime.errors import InputError
 
 NOTHING = "NOTHING"
+GAME = {"scenario", "resolution", "supersampling", "max_buttons", "tics_per_frame", "action_tics"}
 VARIABLES = [
     *("HEALTH", "ARMOR", "DEAD", *COUNTERS),
     # The four kinds of ammunition, each by the slot of a weapon that fires it.

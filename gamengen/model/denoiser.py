@@ -59,6 +59,8 @@ class Denoiser(Network):
         self.game = GameFacts.model_validate(game)
         self.noise_schedule = NoiseSchedule.model_validate(schedule)
         self.augmentation = Augmentation.model_validate(augmentation)
+        # Class of a context that was dropped, for guidance.
+        self.null_context_class = self.augmentation.embeddings
         self.sampling = Sampling(**sampling)
         self.context_frames, self.residual_std = context_frames, residual_std
         self.latent_shape: tuple[int, int, int] = tuple(latent_shape)  # type: ignore[assignment]
@@ -66,15 +68,10 @@ class Denoiser(Network):
             self.latent_shape,
             context_frames,
             actions=len(self.game.actions) + 1,  # one token more: before the episode's start
-            levels=self.augmentation.embeddings + 1,  # one more: a dropped context
+            levels=self.null_context_class + 1,
             settings={name: value for name, value in network.items() if name != "kind"},
         )
         self.register_buffer("alpha_bars", self.noise_schedule.alpha_bars(), persistent=False)
-
-    @property
-    def null_context_class(self) -> int:
-        """Class of a context that was dropped, for guidance."""
-        return self.augmentation.embeddings
 
     def forward(
         self,

@@ -28,10 +28,6 @@ class RollingContext:
         # Memory cannot be copied onto itself with an offset: it goes by way of these.
         self.shifted, self.shifted_actions = context.clone(), actions.clone()
 
-    def act(self, action: Int64[Tensor, " b"]) -> None:
-        """Let ``action`` lead out of the last frame."""
-        self.actions[:, -1].copy_(action)
-
     def push(self, latent: Float[Tensor, "b c h w"]) -> None:
         """Make ``latent`` the last frame; the oldest is forgotten."""
         for buffer, shifted in ((self.context, self.shifted), (self.actions, self.shifted_actions)):
@@ -112,7 +108,7 @@ class Sampler:
         self, past: RollingContext, action: Int64[Tensor, " b"], generator: torch.Generator
     ) -> Float[Tensor, "b c h w"]:
         """The latent that ``action`` leads to; it becomes the last of ``past``."""
-        past.act(action)
+        past.actions[:, -1].copy_(action)
         noise, eps = self.draw(past.context, generator)
         latent = self.next_latent(past.context, past.actions, noise, eps)
         past.push(latent)

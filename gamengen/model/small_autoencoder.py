@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from gamengen.model.network import Network, load_model
 from gamengen.runtime.errors import InputError
 
+SIZES = {"latent_channels", "unshuffle", "widths", "encoder_blocks", "decoder_blocks"}
+
 
 class SmallAutoencoder(Network):
     """An autoencoder that moves pixels into channels before anything else.
@@ -34,6 +36,7 @@ class SmallAutoencoder(Network):
             "encoder_blocks": encoder_blocks,
             "decoder_blocks": decoder_blocks,
         }
+        self.downsampling = unshuffle * 2 ** (len(widths) - 1)  # pixels a latent along each side
         self.encoder = encoder(latent_channels, unshuffle, widths, encoder_blocks)
         self.decoder = decoder(latent_channels, unshuffle, widths, decoder_blocks)
 
@@ -43,11 +46,6 @@ class SmallAutoencoder(Network):
         """Reconstruction from the latent with noise added, in units of the latents' std."""
         latents = self.encoder(frames)
         return self.decoder(latents + noise * latents.detach().std())
-
-    @property
-    def downsampling(self) -> int:
-        """Pixels per latent cell along each side."""
-        return int(self.config["unshuffle"] * 2 ** (len(self.config["widths"]) - 1))
 
 
 class Block(nn.Module):
@@ -96,7 +94,7 @@ def warm_start(net: SmallAutoencoder, source: Path) -> None:
 
 def require_same_sizes(net: SmallAutoencoder, old: SmallAutoencoder, source: Path) -> None:
     """Raise InputError unless an autoencoder can begin with the weights of ``old``."""
-    for name in ("latent_channels", "unshuffle", "widths", "encoder_blocks", "decoder_blocks"):
+    for name in net.config:
         found, expected = old.config[name], net.config[name]
         if found != expected:
             raise InputError(

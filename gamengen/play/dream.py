@@ -84,7 +84,7 @@ class Dream:
         # A turn is one pass of a network. XLA computes a whole frame at its end, in one turn.
         traced = device.on_xla()
         self.whole_frame = self.turns if traced else nullcontext()
-        self.facts = weights.teacher.game
+        self.facts, self.context_frames = weights.teacher.game, weights.teacher.context_frames
         self.encoder = weights.decoder.to(backend.where)
         picture = backend.picture(weights.decoder)
         self.picture = picture if traced else self.turns.each(picture)
@@ -113,11 +113,6 @@ class Dream:
         denoiser, velocity = self.weights.denoiser(settings.model), self.velocities[settings.model]
         self._sampler = Sampler(denoiser, settings.sampling, velocity)
         self._settings = settings
-
-    @property
-    def context_frames(self) -> int:
-        """How many frames back the model sees."""
-        return self.weights.teacher.context_frames
 
     def warm_up(self) -> None:
         """Build whatever the back end builds: every network, with and without guidance."""

@@ -89,14 +89,12 @@ def _digest(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
 
 def _flat(parts: Mapping[str, Part]) -> Iterator[tuple[str, object]]:
     for name, part in parts.items():
-        yield from ((f"{name}/{key}", value) for key, value in _flatten(part).items())
-
-
-def _flatten(part: Part) -> dict[str, object]:
-    if isinstance(part, Optimizer):
-        state = part.state_dict()["state"]
-        return {f"{i}/{key}": value for i, slots in state.items() for key, value in slots.items()}
-    return dict(part.state_dict() if isinstance(part, nn.Module) else part)
+        if isinstance(part, Optimizer):
+            for i, slots in part.state_dict()["state"].items():
+                yield from ((f"{name}/{i}/{key}", value) for key, value in slots.items())
+        else:
+            state = part.state_dict() if isinstance(part, nn.Module) else part
+            yield from ((f"{name}/{key}", value) for key, value in state.items())
 
 
 def _restore(part: Part, values: dict[str, object], where: str) -> None:

@@ -2,11 +2,12 @@
 
 import os
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Literal
 
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
+from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -36,7 +37,7 @@ def start() -> Accelerator:
             "bfloat16 too; unset it and write precision: bf16 in params.yaml"
         )
     if on_xla():
-        require_pair(torch.__version__, _xla_version())
+        require_pair(torch.__version__, version("torch_xla") if find_spec("torch_xla") else None)
     # bfloat16 is our own autocast: Accelerate's sets XLA_USE_BF16. Unless told of a CPU, several
     # processes without a GPU would each believe to be the only one.
     return Accelerator(
@@ -44,16 +45,6 @@ def start() -> Accelerator:
         cpu=not (on_xla() or torch.cuda.is_available()),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
-
-
-def processes() -> int:
-    """How many processes share the work, once each has started."""
-    return PartialState().num_processes
-
-
-def is_first() -> bool:
-    """Whether this process is the first of those that share the work."""
-    return PartialState().is_main_process
 
 
 def stop() -> None:
@@ -73,13 +64,6 @@ def require_pair(torch_version: str, xla_version: str | None) -> None:
             f"torch {torch_version} and torch_xla {xla_version} do not pair: torch 2.9.0 goes "
             "with torch_xla 2.9.0; run uv sync --extra tpu"
         )
-
-
-def _xla_version() -> str | None:
-    try:
-        return version("torch_xla")
-    except PackageNotFoundError:
-        return None
 
 
 def sync() -> None:
@@ -138,10 +122,10 @@ def compile_module(module: nn.Module) -> None:
         module.compile(dynamic=False)
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """Forward passes in bfloat16 for ``bf16``, in float32 for ``fp32``; weights stay float32."""
     kind = "xla" if on_xla() else device.type
-    return torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16")
+    return torch.autocast(kind, torch.bfloat16, enabled=resolve(precision, device) == "bf16")
 
 
 def average(value: Tensor, accelerator: Accelerator) -> Tensor:

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from accelerate import PartialState
 from pydantic import BaseModel
 
-from gamengen.runtime import device
 from gamengen.runtime.lock import lock_output
 
 KEY = 16  # characters of a resume folder's key
@@ -48,10 +48,11 @@ def resume_folder(params: BaseModel, inputs: Sequence[Path], out: Path) -> Path:
     never goes on from the checkpoint of an old one. Raises InputError where another process works
     towards ``out``, as a stage may whose ``dvc repro`` was killed.
     """
-    if device.is_first():
+    state = PartialState()
+    if state.is_main_process:
         lock_output(out)
     key = {
-        "processes": device.processes(),
+        "processes": state.num_processes,
         "params": json.loads(params.model_dump_json()),
         "inputs": [fingerprint(path) for path in inputs],
         "code": code_fingerprint(),

@@ -29,14 +29,6 @@ class StageParams(Settings):
         return []
 
 
-def read_params(section: str, params: type[Params], path: Path = PARAMS) -> Params:
-    """One stage's section of params.yaml, checked.
-
-    Raises InputError naming every key that is missing, unknown or wrong, and what it may be.
-    """
-    return checked(section, params, read_yaml(path), path)
-
-
 def read_yaml(path: Path) -> Any:
     """What params.yaml holds. Raises InputError where it is missing, or no YAML."""
     try:
@@ -49,7 +41,10 @@ def read_yaml(path: Path) -> Any:
 
 
 def checked(section: str, params: type[Params], everything: Any, path: Path = PARAMS) -> Params:
-    """One stage's section of what params.yaml holds; raises as ``read_params`` does."""
+    """One stage's section of what params.yaml holds.
+
+    Raises InputError naming every key that is missing, unknown or wrong, and what it may be.
+    """
     if not isinstance(everything, dict) or not isinstance(everything.get(section), dict):
         raise InputError(f"{path}: section {section!r} is missing")
     try:
@@ -59,17 +54,17 @@ def checked(section: str, params: type[Params], everything: Any, path: Path = PA
         raise InputError("\n".join(lines)) from None
 
 
-def require_listed(section: str, settings: StageParams, pipeline: Path = PIPELINE) -> None:
+def require_listed(section: str, settings: StageParams) -> None:
     """Raise InputError unless DVC watches what the values name. Where there is no DVC, nothing."""
-    if not pipeline.is_file():
+    if not PIPELINE.is_file():
         return
-    deps = read_yaml(pipeline)["stages"][section]["deps"]
+    deps = read_yaml(PIPELINE)["stages"][section]["deps"]
     watched = {Path(dep).resolve() for dep in deps}
     named = {path: {path.resolve(), *path.resolve().parents} for path in settings.reads()}
     unseen = [str(path) for path, within in named.items() if not within & watched]
     if unseen:
         raise InputError(
-            f"{pipeline}: stages.{section}.deps: not {', '.join(unseen)}, which params.yaml names: "
+            f"{PIPELINE}: stages.{section}.deps: not {', '.join(unseen)}, which params.yaml names: "
             "DVC would not see it change; list it there: python -m flows.deps"
         )
 
@@ -101,7 +96,7 @@ def run(section: str, params: type[StageParams], main: Callable[..., None]) -> N
             # launch/accelerate ignores Ctrl-C, and by inheritance so does the stage until here.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.default_int_handler)
-        settings = read_params(section, params)
+        settings = checked(section, params, read_yaml(PARAMS))
         require_listed(section, settings)
         main(settings, *(Path(arg) for arg in sys.argv[1:]))
         device.stop()

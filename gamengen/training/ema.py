@@ -21,8 +21,3 @@ class Ema:
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
         for name, parameter in module.named_parameters():
             self.shadow[name].lerp_(parameter.detach().float(), weight)
-
-    @torch.no_grad()
-    def copy_to(self, module: nn.Module) -> None:
-        for name, parameter in module.named_parameters():
-            parameter.copy_(self.shadow[name])

@@ -41,6 +41,7 @@ class Training:
         self.save_ema = save_ema
         self.file, self.curve = resume / "checkpoint.safetensors", resume / "loss.csv"
         self.start, notes = checkpoint.load(self.file, parts)
+        self.steps = range(self.start, schedule.steps)
         kept = json.loads(notes) if notes else {"rows": [], "since": {}}
         self.rows: list[dict[str, Any]] = kept["rows"]
         self.metric_log = MetricLog(self.start, kept["since"], accelerator.device)
@@ -48,7 +49,7 @@ class Training:
         self.interrupt = Interrupt()
         if accelerator.is_main_process:
             resume.mkdir(parents=True, exist_ok=True)
-            self._write_curve(self.curve)
+            self.write_curve(self.curve)
             name = resume.name.rsplit("-", 1)[0]
             self.board = SummaryWriter(str(resume.parent.parent / "tensorboard" / name))
         if self.start:
@@ -60,10 +61,6 @@ class Training:
             mininterval=5,
             dynamic_ncols=True,
         )
-
-    @property
-    def steps(self) -> range:
-        return range(self.start, self.schedule.steps)
 
     def __enter__(self) -> "Training":
         self.interrupt.__enter__()
@@ -111,11 +108,6 @@ class Training:
             self.save_ema(self.file.parent / "average")
         device.wait(self.accelerator)
 
-    def write_loss_curve(self, folder: Path) -> None:
-        """Put the loss curve beside the weights, where ``dvc plots`` finds it."""
-        if self.accelerator.is_main_process:
-            self._write_curve(folder / "loss.csv")
-
     def _diagnosis(self) -> str:
         """What has become of the weights, what is left, and what to change."""
         state = checkpoint.tensors(self.parts)
@@ -141,12 +133,12 @@ class Training:
             return
         row = {"step": count} | {name: f"{value:.6g}" for name, value in means.items()}
         self.rows.append(row)
-        self._write_curve(self.curve)
+        self.write_curve(self.curve)
         for name, value in means.items():
             self.board.add_scalar(name, value, count)
         self.bar.set_postfix({k: f"{v:.4f}" for k, v in means.items()}, refresh=False)
 
-    def _write_curve(self, path: Path) -> None:
+    def write_curve(self, path: Path) -> None:
         """The curve up to here: rows logged after a checkpoint are gone, those steps done again."""
         with path.open("w", newline="") as file:
             writer = csv.DictWriter(file, [*self.rows[0]] if self.rows else ["step"])

@@ -76,17 +76,6 @@ def slice_batch(batch: Tensors, which: slice) -> Tensors:
     return type(batch)(**{f.name: getattr(batch, f.name)[which] for f in fields(batch)})
 
 
-def noisy_context(
-    denoiser: Denoiser,
-    context: Float[Tensor, "b l c h w"],
-    eps: Float[Tensor, "b l c h w"],
-    level: Float[Tensor, " b"],
-) -> tuple[Float[Tensor, "b l c h w"], Int64[Tensor, " b"]]:
-    """The context with noise of a level, and that level's class (§3.2.1)."""
-    augmentation = denoiser.augmentation
-    return augmentation.apply(context, eps, level), augmentation.bucket(level)
-
-
 def velocity_loss(
     model: nn.Module,
     x0: Float[Tensor, "b c h w"],
@@ -116,9 +105,9 @@ def self_generated_context_losses(
     null_class = denoiser.null_context_class
     context = window.frames[:, :length]
     for n in range(targets):
-        noisy, level_class = noisy_context(
-            denoiser, context, random.context_eps[:, n : n + length], random.level
-        )
+        eps = random.context_eps[:, n : n + length]
+        noisy = denoiser.augmentation.apply(context, eps, random.level)
+        level_class = denoiser.augmentation.bucket(random.level)
         noisy, level_class = drop_context(noisy, level_class, random.dropped, null_class)
         residual = diffusion.to_residual(window.frames[:, length + n], noisy, std)
         loss, predicted = velocity_loss(

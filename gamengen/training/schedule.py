@@ -56,12 +56,10 @@ class OptimizerParams(Settings):
             parameters, lr=self.learning_rate.peak, relative_step=False, scale_parameter=False
         )
 
-    def set_rate(self, optimizer: Optimizer, step: int, steps: int) -> None:
+    def step(self, optimizer: Optimizer, accelerator: Accelerator, step: int, steps: int) -> Tensor:
+        """Clip the gradients, change the weights, drop the gradients; their norm before."""
         for group in optimizer.param_groups:
             group["lr"] = self.learning_rate.at(step, steps)
-
-    def step(self, optimizer: Optimizer, accelerator: Accelerator) -> Tensor:
-        """Clip the gradients, change the weights, drop the gradients; their norm before."""
         norm = device.clip_gradients(optimizer, self.clip, accelerator)
         optimizer.step()
         optimizer.zero_grad()

@@ -120,4 +120,4 @@ def test_players_share_what_openvino_compiled(playable: Made) -> None:
     Dream(playable.weights, backend).start(playable.history)
     assert len(backend.compiled) == built
     velocities = [dream.velocities["student"] for dream in dreams]
-    assert velocities[0].requests[1] is not velocities[1].requests[1], "each has its own request"
+    assert velocities[0].request(1) is not velocities[1].request(1), "each has its own request"

@@ -11,8 +11,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from gamengen.collection import agent
 from gamengen.collection.agent import AgentSettings, new_agent
-from gamengen.collection.collection import Collection
-from gamengen.collection.progress import Progress
+from gamengen.collection.collection import Collection, Progress
 from gamengen.collection.recording import RecordedGame, Rules, Writer, for_agent
 from gamengen.data.episodes import Episodes
 from gamengen.data.index import Entry, Index, Split, write_index

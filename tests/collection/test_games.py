@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from gamengen.collection import game_process
+from gamengen.collection.collection import Progress
 from gamengen.collection.games import Games
-from gamengen.collection.progress import Progress
 from gamengen.collection.recording import Rules, Writer, start_games
 from gamengen.data.episodes import Episodes
 from gamengen.data.index import Index, write_index

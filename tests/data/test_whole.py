@@ -3,6 +3,7 @@
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,7 +86,8 @@ def test_the_number_of_processes_and_the_stage_are_in_the_key(
     asked = params(encode.Params, "encode"), [], tmp_path / "out"
     keys = {resume.resume_folder(*asked)}
     with monkeypatch.context() as patched:
-        patched.setattr(device, "processes", lambda: 2)
+        two = SimpleNamespace(num_processes=2, is_main_process=True)
+        patched.setattr(resume, "PartialState", lambda: two)
         keys.add(resume.resume_folder(*asked))
     with monkeypatch.context() as patched:
         patched.delitem(sys.modules, "stages.encode")

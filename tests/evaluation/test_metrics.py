@@ -16,12 +16,12 @@ from gamengen.data.episodes import Episodes
 from gamengen.data.index import Entry
 from gamengen.data.latents import Latents
 from gamengen.evaluation import action_following, autoregressive, shards, summary, teacher_forced
-from gamengen.evaluation.heldout import Heldout, batches, sample_starts, sample_targets
+from gamengen.evaluation.heldout import Heldout, batches, sample_starts
 from gamengen.evaluation.metrics import PictureDistance, decibels, squared_error
-from gamengen.evaluation.moving import moves, require_watched
 from gamengen.evaluation.player import Model, Progress, as_played, student, teachers
 from gamengen.evaluation.scores import score
 from gamengen.evaluation.statistics import estimate, ratio, student_975
+from gamengen.evaluation.teacher_forced import moves, require_watched
 from gamengen.game.engine import Frame, History
 from gamengen.game.facts import GameFacts
 from gamengen.model.autoencoder import Autoencoder, to_float, to_uint8
@@ -197,17 +197,17 @@ def entries(*lengths: int) -> list[Entry]:
 
 
 def test_targets_are_spread_evenly_and_never_repeat() -> None:
-    places = sample_targets(entries(50, 50, 4, 50), 30, seed=0)
+    places = sample_starts(entries(50, 50, 4, 50), 30, 1, seed=0)
     counts = [sum(entry.id == str(i) for entry, _ in places) for i in range(4)]
     assert counts == [9, 9, 3, 9]
     assert len({(entry.id, frame) for entry, frame in places}) == 30
     assert all(1 <= frame < entry.length for entry, frame in places)
-    assert places == sample_targets(entries(50, 50, 4, 50), 30, seed=0)
-    assert places != sample_targets(entries(50, 50, 4, 50), 30, seed=1)
+    assert places == sample_starts(entries(50, 50, 4, 50), 30, 1, seed=0)
+    assert places != sample_starts(entries(50, 50, 4, 50), 30, 1, seed=1)
 
 
 def test_there_are_never_more_targets_than_frames() -> None:
-    assert len(sample_targets(entries(3, 4), 100, seed=0)) == 5
+    assert len(sample_starts(entries(3, 4), 100, 1, seed=0)) == 5
 
 
 def test_rollouts_fit_into_their_episode() -> None:
@@ -272,9 +272,8 @@ def test_what_is_shown_is_chosen_by_motion_and_from_different_episodes(held: Hel
     places = sample_starts(held.entries, 8, 6, seed=0)
     shown = autoregressive.liveliest(held, places, 6, 3)
     assert {entry.id for entry, _ in shown[:2]} == {entry.id for entry in held.entries}
-    assert autoregressive.motion(held, shown[0], 6) == max(
-        autoregressive.motion(held, place, 6) for place in places
-    )
+    liveliest = [autoregressive.change(held.pixels(place, 0, 6)) for place in (shown[0], *places)]
+    assert liveliest[0] == max(liveliest[1:])
 
 
 def test_passes_count_steps_and_both_branches_of_guidance(models: list[Model]) -> None:
@@ -356,7 +355,7 @@ def test_a_batch_that_lacks_rows_is_noticed(tmp_path: Path) -> None:
 
 
 def test_batching_changes_no_baseline(held: Heldout) -> None:
-    places = sample_targets(held.entries, 6, seed=0)
+    places = sample_starts(held.entries, 6, 1, seed=0)
     distance = PictureDistance(CPU, [])
     found = []
     for size in (2, 6):
@@ -440,7 +439,7 @@ def test_thirds_are_by_how_much_the_real_video_moves() -> None:
 
 
 def test_the_status_bar_is_told_apart(held: Heldout, models: list[Model]) -> None:
-    places = sample_targets(held.entries, 2, seed=1)
+    places = sample_starts(held.entries, 2, 1, seed=1)
     pictures = one_ahead(held, models, places, 0)
     bar = round(32 * pictures["real"].shape[2] / 320)
     shown = pictures["real"].clone()

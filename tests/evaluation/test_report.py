@@ -116,5 +116,5 @@ def test_names_and_numbers_in_words() -> None:
     assert words.estimate_in_words({"psnr": 28.314, "psnr_95": 0.42}, "psnr", 2) == "28.31 ± 0.42"
     assert words.estimate_in_words({"psnr": -1.0}, "psnr", 1, "+") == "\N{MINUS SIGN}1.0"
     assert words.estimate_in_words({}, "psnr", 2) == ""
-    assert words.paper_steps("steps_4") == (32.58, 0.198)
-    assert words.paper_steps("copy_last") is None
+    assert words.PAPER_STEPS["steps_4"] == (32.58, 0.198)
+    assert "copy_last" not in words.PAPER_STEPS

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -25,14 +26,25 @@ def lines(series: Sequence[Series], x: np.ndarray, x_title: str, y_title: str) -
     # The bands of few rollouts would flatten the curves: they are cut where they leave the chart.
     low, high = _widened(min(s.y.min() for s in series), max(s.y.max() for s in series))
 
+    def across(at: Any) -> Any:
+        return LEFT + (at - x[0]) / max(1e-9, x[-1] - x[0]) * (WIDTH - LEFT - RIGHT)
+
+    def down(at: Any) -> Any:
+        return TOP + (high - at) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
     def place(xs: np.ndarray, ys: np.ndarray) -> str:
-        across = LEFT + (xs - x[0]) / max(1e-9, x[-1] - x[0]) * (WIDTH - LEFT - RIGHT)
-        down = TOP + (high - ys) / (high - low) * (HEIGHT - TOP - BOTTOM)
-        return " ".join(f"{a:.1f},{d:.1f}" for a, d in zip(across, down, strict=True))
+        return " ".join(f"{a:.1f},{d:.1f}" for a, d in zip(across(xs), down(ys), strict=True))
 
     inner = f'x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}"'
     view = f"{LEFT} {TOP} {WIDTH - LEFT - RIGHT} {HEIGHT - TOP - BOTTOM}"
-    parts = [_grid(low, high, y_title), _x_axis(x, x_title)]
+    parts = []
+    for value in _ticks(low, high):
+        parts.append(_line("grid", LEFT, down(value), WIDTH - RIGHT, down(value)))
+        parts.append(_text(LEFT - 6, down(value) + 4, f"{value:g}", "end"))
+    parts.append(_text(4, HEIGHT - 6, y_title, "start"))
+    ticks = _ticks(float(x[0]), float(x[-1]))
+    parts += [_text(across(at), HEIGHT - BOTTOM + 16, f"{at:g}", "middle") for at in ticks]
+    parts.append(_text(WIDTH - RIGHT, HEIGHT - 6, x_title, "end"))
     parts.append(f'<svg class="inner" {inner} viewBox="{view}">')
     for s in series:
         if s.margin is not None:
@@ -42,25 +54,6 @@ def lines(series: Sequence[Series], x: np.ndarray, x_title: str, y_title: str) -
     parts += [f'<polyline class="line {s.style}" points="{place(x, s.y)}"/>' for s in series]
     parts.append("</svg>")
     return _svg(parts, f"{y_title} against {x_title}")
-
-
-def _grid(low: float, high: float, title: str) -> str:
-    parts = []
-    for value in _ticks(low, high):
-        y = TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM)
-        parts.append(_line("grid", LEFT, y, WIDTH - RIGHT, y))
-        parts.append(_text(LEFT - 6, y + 4, f"{value:g}", "end"))
-    parts.append(_text(4, HEIGHT - 6, title, "start"))
-    return "".join(parts)
-
-
-def _x_axis(x: np.ndarray, title: str) -> str:
-    parts = []
-    for value in _ticks(float(x[0]), float(x[-1])):
-        across = LEFT + (value - x[0]) / max(1e-9, x[-1] - x[0]) * (WIDTH - LEFT - RIGHT)
-        parts.append(_text(across, HEIGHT - BOTTOM + 16, f"{value:g}", "middle"))
-    parts.append(_text(WIDTH - RIGHT, HEIGHT - 6, title, "end"))
-    return "".join(parts)
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,6 @@ TEMPLATE = Path(__file__).parent / "page.html.j2"
 
 
 @dataclass(frozen=True)
-class Shown:
-    """Where a shown rollout begins, and the recorded actions it was given."""
-
-    episode: str
-    frame: int
-    actions: list[int]
-
-
-@dataclass(frozen=True)
 class Findings:
     """What the evaluate stage found, ready to be shown.
 
@@ -42,7 +33,7 @@ class Findings:
     confusions: dict[str, np.ndarray]  # of rollouts: how often, row taken, column read
     examples: dict[str, np.ndarray]
     videos: dict[str, np.ndarray]
-    shown: list[Shown]
+    shown: list[tuple[str, int, list[int]]]  # episode and frame where each begins, its actions
 
     @property
     def seconds(self) -> float:
@@ -59,15 +50,15 @@ def write(folder: Path, found: Findings) -> None:
     """Write ``filmstrips/*.png``, ``one_frame_ahead.png``, ``rollout.mp4`` and ``index.html``."""
     (folder / "filmstrips").mkdir()
     strips = []
-    for rank, shown in enumerate(found.shown):
+    for rank, (episode, frame, _) in enumerate(found.shown):
         videos = {name: found.videos[name][rank] for name in ["real", *found.models]}
         path = folder / "filmstrips" / f"{rank + 1}.png"
         pictures.filmstrip(videos, ["real", *found.models], found.seconds).save(path)
-        strips.append((path, f"Episode {shown.episode}, from frame {shown.frame}."))
+        strips.append((path, f"Episode {episode}, from frame {frame}."))
     if found.examples:
         sheet = pictures.examples(found.examples, found.names.one_frame)
         sheet.save(folder / "one_frame_ahead.png")
-    actions = [[found.game.action_names[a] for a in shown.actions] for shown in found.shown]
+    actions = [[found.game.action_names[a] for a in taken] for *_, taken in found.shown]
     frames = pictures.video_frames(found.videos, ["real", *found.models], actions, found.seconds)
     pictures.write_video(folder / "rollout.mp4", frames, found.game.fps)
     (folder / "index.html").write_text(render(folder, found, strips))
