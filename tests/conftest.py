@@ -69,6 +69,8 @@ WHOLE = (
     "tests/evaluation/test_status_bar.py",
     "tests/game/test_doom.py",
     "tests/play/test_page.py",
+    "tests/play/test_page_keyboard.py",
+    "tests/play/test_page_lost.py",
     "tests/play/test_same_keys.py",
     "tests/runtime/test_processes.py",
 )

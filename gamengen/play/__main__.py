@@ -45,6 +45,8 @@ def bind(host: str, port: int) -> tuple[socket.socket, str]:
 
     Raises InputError where nothing can listen.
     """
+    if not 0 <= port < 1 << 16:
+        raise InputError(f"--port {port}: must be 0 to 65535")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family)
@@ -83,7 +85,10 @@ def main() -> None:
         played = source.load(args.model, backend)
     except InputError as error:
         sys.exit(f"error: {error}")
-    app = create_app(played, Answers(args.answers), args.sessions, args.name)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    names = {name.lower() for name in [*args.name, args.host]}
+    app = create_app(played, Answers(args.answers), args.sessions, names)
     print(f"the model in {args.model}: play at {url} (Ctrl+C ends it)", flush=True)
     if args.open:
         threading.Timer(1.0, webbrowser.open, [url]).start()

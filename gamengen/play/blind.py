@@ -57,7 +57,17 @@ class Answers:
         self.lock = threading.Lock()
 
     def append(self, record: Record) -> None:
-        """Write one line, whole. Raises InputError when there are too many to be a person's."""
+        """Write one line, whole.
+
+        Raises InputError where it cannot, or when there are too many to be a person's.
+        """
+        try:
+            self._append(record)
+        except OSError as error:
+            told = f"{self.path}: {error.strerror}: no answer can be kept: name another --answers"
+            raise InputError(told) from None
+
+    def _append(self, record: Record) -> None:
         with self.lock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists() and self.path.stat().st_size > MOST:

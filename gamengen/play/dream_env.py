@@ -40,6 +40,8 @@ class DreamEnv(gymnasium.Env[Frame, np.int64]):
     ) -> None:
         if not histories:
             raise ValueError("histories: none; an episode needs one to start from")
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"render_mode: {render_mode!r}: must be None or 'rgb_array'")
         facts = dream.facts
         self.dream, self.histories, self.length, self.reward = (
             copy(dream),
@@ -48,6 +50,7 @@ class DreamEnv(gymnasium.Env[Frame, np.int64]):
             reward,
         )
         self.render_mode = render_mode
+        self.begun = False
         self.metadata = self.metadata | {"render_fps": float(facts.fps)}
         self.action_space = gymnasium.spaces.Discrete(len(facts.actions))
         self.observation_space = gymnasium.spaces.Box(
@@ -60,15 +63,22 @@ class DreamEnv(gymnasium.Env[Frame, np.int64]):
         super().reset(seed=seed)
         history = self.histories[int(self.np_random.integers(len(self.histories)))]
         self.dream.seed = int(self.np_random.integers(2**31))
+        self.begun = True
         return self.dream.start(history), {"seed": history.seed, "frame": len(history.actions)}
 
     def step(self, action: np.int64) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
+        self._require_begun()
         frame = self.dream.step(int(action))
         truncated = self.dream.frames_since_real >= self.length
         return frame, float(self.reward(frame, int(action))), False, truncated, {}
 
     def render(self) -> Frame | None:
-        return self.dream.frame if self.render_mode == "rgb_array" else None
+        self._require_begun()
+        return self.dream.frame.copy() if self.render_mode == "rgb_array" else None
+
+    def _require_begun(self) -> None:
+        if not self.begun:
+            raise gymnasium.error.ResetNeeded("no episode has begun: call reset() first")
 
     def close(self) -> None:
         self.dream.close()

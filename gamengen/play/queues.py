@@ -113,19 +113,19 @@ class Outbox:
         self._wake()
 
     def close(self) -> None:
-        """Nothing more will be sent."""
+        """Nothing more will be sent than the notices that wait."""
         self.closed = True
         self._wake()
 
     async def next(self) -> str | bytes | None:
         """What to send next, when there is something; None once closed."""
-        while not self.closed:
+        while True:
             self.ready.clear()
+            closed = self.closed  # before looking: what was told before the end is not lost
             message = self._take()
-            if message is not None:
+            if message is not None or closed:
                 return message
             await self.ready.wait()
-        return None
 
     def _take(self) -> str | bytes | None:
         with self.lock:

@@ -4,7 +4,8 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, MutableMapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from functools import partial
@@ -120,25 +121,25 @@ async def run_session(
 
 
 async def send(socket: WebSocket, outbox: Outbox) -> None:
-    """Whatever there is to send, as fast as this one reader takes it."""
+    """Whatever there is to send, as fast as this one reader takes it; closes after the last."""
     while (message := await outbox.next()) is not None:
         if isinstance(message, str):
             await socket.send_text(message)
         else:
             await socket.send_bytes(message)
+    await socket.close()
 
 
 async def receive(socket: WebSocket, session: Session) -> None:
     """Handle messages until the page is gone; a wrong one is answered, and the session lives.
 
-    Raises TimeoutError when the player has said nothing for ``IDLE`` seconds.
+    Raises TimeoutError when nobody has played, and no clip was made, for ``IDLE`` seconds.
     """
     source, clock = session.source, asyncio.get_running_loop().time
     size = source.facts.height, source.facts.width
-    last_input = due = clock()
+    due = clock()
     while True:
-        async with asyncio.timeout_at(last_input + IDLE):
-            message = await socket.receive()
+        message = await next_message(socket, session)
         if message["type"] == "websocket.disconnect":
             return
         due = max(due, clock() - BURST_SECONDS) + 1 / MESSAGES_PER_SECOND
@@ -147,15 +148,25 @@ async def receive(socket: WebSocket, session: Session) -> None:
             if (text := message.get("text")) is not None:
                 parsed = protocol.parse(text)
                 # A page that is left alone still says what it has seen.
-                last_input = last_input if isinstance(parsed, protocol.Seen) else clock()
+                if not isinstance(parsed, protocol.Seen):
+                    session.active = time.monotonic()
                 handle(session, parsed)
             else:
-                last_input = clock()
+                session.active = time.monotonic()
                 decode = partial(from_png, message["bytes"], *size)
                 session.inbox.put(await asyncio.to_thread(decode))
         except BadMessage as error:
             session.outbox.tell(json.dumps({"type": "error", "message": str(error)}))
             await asyncio.sleep(0.01)  # a flood of them is no burden to others
+
+
+async def next_message(socket: WebSocket, session: Session) -> MutableMapping[str, Any]:
+    """Raises TimeoutError when the session was not active for ``IDLE`` seconds."""
+    while (left := session.active + IDLE - time.monotonic()) > 0:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                return await socket.receive()
+    raise TimeoutError
 
 
 def handle(session: Session, message: protocol.AnyMessage) -> None:

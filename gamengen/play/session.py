@@ -31,6 +31,7 @@ class Session:
         self.source, self.answers, self.outbox, self.ended = source, answers, outbox, ended
         self.inbox, self.pace = Inbox(), Pace(source.fps)
         self.number = 0
+        self.active = time.monotonic()  # when the player last spoke, or clips were being made
         self.thread = threading.Thread(target=self._run, name="session", daemon=True)
 
     def start(self) -> None:
@@ -56,7 +57,8 @@ class Session:
                     self._turn()
         except Exception:
             log.exception("a session failed")
-            self._tell({"type": "failed", "message": "the session failed; load the page again"})
+            self._tell({"type": "failed", "message": "the session failed: another begins"})
+            self.outbox.close()
         finally:
             self.ended()
 
@@ -113,6 +115,8 @@ class Session:
             self.outbox.tell(message)
 
     def _tell(self, notice: dict[str, Any]) -> None:
+        if notice["type"] == "making":
+            self.active = time.monotonic()
         self.outbox.tell(json.dumps(notice))
 
     def _send(self, kind: str, data: bytes) -> None:

@@ -1,6 +1,7 @@
 """``python -m gamengen.play.showcase [FILE]``: scripted keys in the real game and the model."""
 
 import argparse
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from gamengen.play import source
 from gamengen.play.clip import encode
 from gamengen.play.match import Match
 from gamengen.play.picture import to_jpeg
+from gamengen.runtime.errors import InputError
 
 START = 0  # as the page numbers them
 # Which keys, for how many frames.
@@ -23,7 +25,7 @@ SCRIPT = [
 ]
 
 
-def main(file: Path, data: Path) -> None:
+def film(file: Path, data: Path) -> None:
     """Play the script from a test episode's start; the real game is on the left."""
     played = source.load(data, open_backend(default_backend()))
     moments = []
@@ -35,9 +37,16 @@ def main(file: Path, data: Path) -> None:
     file.write_bytes(encode(moments, played.facts.fps, "gif", wanted=lambda: True))
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path, nargs="?", default=Path("docs/figures/play.gif"))
     parser.add_argument("--model", type=Path, default=newest())
     args = parser.parse_args()
-    main(args.file, args.model)
+    try:
+        film(args.file, args.model)
+    except (InputError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -120,3 +120,9 @@ def test_answers_do_not_grow_without_bound(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(InputError, match="move it away"):
         answers.append(record())
     assert len(answers.read()) == 2
+
+
+def test_answers_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file/blind\.jsonl: .*: no answer can be kept"):
+        Answers(tmp_path / "file" / "blind.jsonl").append(record())

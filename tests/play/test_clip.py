@@ -1,12 +1,16 @@
-"""The last minute as a video."""
+"""The last minute as a video, and a film of scripted keys."""
 
 import io
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 from PIL import Image
 
+from gamengen.play import showcase
 from gamengen.play.clip import SECONDS, Recorder, encode
 from gamengen.play.picture import to_jpeg
 
@@ -48,3 +52,12 @@ def test_gif_at_the_games_rate() -> None:
 
 def test_nobody_waits_for_a_clip_that_is_not_wanted() -> None:
     assert encode(moments(3, 1), RATE, "mp4", lambda: False) == b""
+
+
+def test_a_film_of_a_model_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = ["showcase", str(tmp_path / "a.gif"), "--model", str(tmp_path / "none")]
+    monkeypatch.setattr(sys, "argv", told)
+    with pytest.raises(SystemExit, match=r"error: .*none: no such folder"):
+        showcase.main()

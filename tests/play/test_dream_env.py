@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from gymnasium.error import ResetNeeded
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env
 
@@ -71,6 +72,27 @@ def test_the_reward_is_the_callers(env: DreamEnv) -> None:
 def test_no_history_is_refused(env: DreamEnv) -> None:
     with pytest.raises(ValueError, match="histories: none"):
         DreamEnv(env.dream, [])
+
+
+def test_what_cannot_be_rendered_is_refused(env: DreamEnv) -> None:
+    with pytest.raises(ValueError, match="render_mode: 'human': must be None or 'rgb_array'"):
+        DreamEnv(env.dream, env.histories, render_mode="human")
+
+
+def test_it_is_reset_before_anything_else(env: DreamEnv) -> None:
+    with pytest.raises(ResetNeeded, match="reset"):
+        env.step(np.int64(0))
+    with pytest.raises(ResetNeeded, match="reset"):
+        env.render()
+
+
+def test_a_picture_is_the_callers_own(env: DreamEnv) -> None:
+    seen = DreamEnv(env.dream, env.histories, render_mode="rgb_array")
+    frame = seen.reset(seed=0)[0].copy()
+    shown = seen.render()
+    np.testing.assert_array_equal(shown, frame)
+    shown[:] = 255 - shown
+    np.testing.assert_array_equal(seen.render(), frame)
 
 
 def test_ppo_trains_inside_it(env: DreamEnv) -> None:

@@ -1,59 +1,23 @@
 """A person at the page, in headless Chromium: what they see, and no error on the console."""
 
 import io
-import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from fastapi import FastAPI
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from gamengen.model.diffusion import Sampling
 from gamengen.play import questions
 from gamengen.play.blind import Answers
 from gamengen.play.dream import Settings
-from tests.play.worlds import served, until
+from tests.play.worlds import until
 
-SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
-
-
-def chromium() -> str:
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.fail("no chromium: install Debian's package (apt-get install chromium)")
-    return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(params=SIZES)
-def page(browser: object, app: FastAPI, request: pytest.FixtureRequest) -> Iterator[Page]:
-    touch = request.param == "phone"
-    context = browser.new_context(viewport=SIZES[request.param], has_touch=touch, is_mobile=touch)
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    page.errors = []
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.on(
-        "console",
-        lambda said: said.type in ("error", "warning") and page.errors.append(said.text),
-    )
-    with served(app) as address:
-        page.goto(f"http://{address}/")
-        page.wait_for_selector("#canvas[data-number]")
-        yield page
-        assert page.errors == []
-        context.close()
-    assert not app.state.sessions
+desktop = pytest.mark.parametrize("page", ["desktop"], indirect=True)
 
 
 def picture(page: Page) -> np.ndarray:
@@ -91,6 +55,35 @@ def test_playing(page: Page, app: FastAPI) -> None:
     page.click("#reset")
     until(lambda: since_real(page) == 0, 5)
     assert np.abs(picture(page) - before).mean() < 1
+
+
+def slow(frame: Callable[[int], Any], seconds: float = 0.045) -> Callable[[int], Any]:
+    """Nearly always a frame is being made, as by a model of full size."""
+
+    def step(action: int) -> Any:
+        time.sleep(seconds)
+        return frame(action)
+
+    return step
+
+
+@desktop
+def test_play_goes_on_after_a_pause(
+    page: Page, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (session,) = app.state.sessions
+    monkeypatch.setattr(session.match, "step", slow(session.match.step))
+    page.keyboard.press("ArrowLeft")
+    for _ in range(3):
+        play_on(page, 3)
+        page.click("#pause")
+        until(lambda: session.mode.paused, 5)
+        page.wait_for_timeout(200)
+        assert page.inner_text("#pause") == "Play"
+        assert page.inner_text("#veil-text") == "paused"
+        page.keyboard.press("ArrowLeft")
+    play_on(page, 3)
+    assert page.inner_text("#pause") == "Pause"
 
 
 @pytest.mark.parametrize("page", ["phone"], indirect=True)
@@ -169,7 +162,11 @@ def test_blind(page: Page, answers: Answers) -> None:
     assert page.inner_text("#invitation") == questions.INVITATION
     texts = [button.inner_text() for button in page.locator("#tests button").all()]
     assert texts == [offer.text for offer in questions.offers()]
-    page.fill("#rater", "me")
+    page.fill("#rater", "a/b")
+    page.click("text=Two clips of 1.6 s")
+    assert page.locator("#question").is_hidden()
+    assert "letters" in page.get_attribute("#rater", "title")
+    page.fill("#rater", "Zoë")
     page.click("text=Two clips of 1.6 s")
     for count in (1, 2):
         page.wait_for_selector("#answer-first:enabled")
@@ -191,6 +188,7 @@ def test_blind(page: Page, answers: Answers) -> None:
     page.click("#leave")
     page.wait_for_selector("text=told right")
     assert answers.read()[-1].knew_after > 0
+    assert {record.rater for record in answers.read()} == {"Zoë"}
 
 
 def test_clips_after_minutes_of_play_tell_their_progress_and_can_be_left(page: Page) -> None:

@@ -18,7 +18,6 @@ from starlette.websockets import WebSocketDisconnect
 from gamengen.backends.backend import open_backend
 from gamengen.model.diffusion import Sampling
 from gamengen.play import playing, protocol, questions, server
-from gamengen.play.__main__ import bind
 from gamengen.play.blind import Answers, Record
 from gamengen.play.dream import Settings
 from gamengen.play.origin import host_allowed, same_origin
@@ -443,17 +442,3 @@ def test_play_begins_as_the_folders_say(source: Source) -> None:
 
 def test_starts_are_moments_of_test(source: Source) -> None:
     assert [entry.split for entry, _ in source.starts()] == ["test"] * 2
-
-
-def test_a_port_that_is_taken_is_named_before_anything_is_loaded() -> None:
-    listening, url = bind("127.0.0.1", 0)
-    port = listening.getsockname()[1]
-    assert url == f"http://127.0.0.1:{port}/"
-    with listening, pytest.raises(InputError, match=rf"--port {port}: Address already in use"):
-        bind("127.0.0.1", port)
-
-
-def test_an_ipv6_address_is_written_in_brackets() -> None:
-    listening, url = bind("::1", 0)
-    listening.close()
-    assert url.startswith("http://[::1]:")

@@ -15,7 +15,7 @@ from gamengen.backends.backend import open_backend
 from gamengen.model.weights import load_weights, newest
 from gamengen.play.dream import Dream, defaults
 from gamengen.play.source import load
-from tests.play.test_page import chromium
+from tests.play.conftest import chromium
 from tests.play.worlds import until
 from tests.tiny import ROOT
 

@@ -4,7 +4,16 @@ const $ = (id) => document.getElementById(id);
 const canvas = $("canvas");
 const pen = canvas.getContext("2d");
 const GAP = 4;
-const EDIT_COLOURS = ["#000000", "#ffffff", "#b91c1c", "#f59e0b", "#15803d", "#1d4ed8", "#7c4a21", "#6b7280"];
+const EDIT_COLOURS = {
+  black: "#000000",
+  white: "#ffffff",
+  red: "#b91c1c",
+  amber: "#f59e0b",
+  green: "#15803d",
+  blue: "#1d4ed8",
+  brown: "#7c4a21",
+  grey: "#6b7280",
+};
 
 let socket = null;
 let hello = null; // the server's first message
@@ -59,15 +68,18 @@ const picture = (bytes) => createImageBitmap(new Blob([bytes], { type: "image/jp
 
 const heed = {
   hello(message) {
+    const same = JSON.stringify(message) === JSON.stringify(hello);
     hello = message;
     drawn = 0;
     $("scenario").textContent = hello.scenario.replaceAll("_", " ");
     showKeys();
     showStarts();
     showTests();
-    showModel(hello.model, false);
+    if (same) sendSettings(); // a lost connection changes no slider
+    else showModel(hello.model, false);
     [canvas.width, canvas.height] = [hello.width, hello.height];
-    fit();
+    enableSaving();
+    endTest();
     atFirst();
     prepare("the model is warming up");
   },
@@ -79,8 +91,9 @@ const heed = {
     const stale = test ? test.waiting && !(header.trial > test.number) : !ready && !begun;
     if (header.number <= drawn || stale) return;
     drawn = canvas.dataset.number = header.number;
-    if (ready || test) setPaused(header.paused);
-    else startShown();
+    if (!ready && !test) startShown();
+    // Only a trial's end pauses unasked. After another pause, frames made before it may come.
+    if (test && header.paused) setPaused(true);
     if (!header.trial) showStats(header);
     if (editing) return;
     shown = pictures;
@@ -108,12 +121,12 @@ const heed = {
     link.download = `gamengen.${header.kind}`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-    for (const id of ["mp4", "gif"]) $(id).disabled = false;
+    enableSaving();
     notice("");
   },
 
   error({ message }) {
-    for (const id of ["mp4", "gif"]) $(id).disabled = false;
+    enableSaving();
     notice(message);
     if (test && test.waiting) leave();
   },
@@ -123,7 +136,7 @@ const heed = {
     setPaused(true);
     veil("still there?", message);
   },
-  failed: ({ message }) => veil("something broke", message),
+  failed: ({ message }) => notice(message),
   making: ({ what, share }) => test && veil(what, `${Math.round(100 * share)} %`),
   answered: () => test && pose(),
   time_up() {
@@ -222,7 +235,8 @@ function resume() {
   }
   if (!ready) wanted = true;
   if (!ready && !test) return;
-  if (!paused || editing || !hello || (test && (test.over || !test.active))) return;
+  if (!paused || editing || !hello) return;
+  if (test && (test.waiting || test.over || !test.active)) return;
   setPaused(false);
   say({ type: "pause", paused: false });
 }
@@ -242,6 +256,7 @@ function atFirst() {
 }
 
 function begin() {
+  if (away) return resume();
   stopEditing();
   say({ type: "begin", start, beside });
   prepare(beside ? "the real game is being started" : "the start point is being encoded");
@@ -261,9 +276,14 @@ for (const kind of ["mp4", "gif"]) {
     notice("making the file");
   };
 }
+function enableSaving() {
+  for (const id of ["mp4", "gif"]) $(id).disabled = false;
+}
+
+$("full").hidden = !document.fullscreenEnabled;
 $("full").onclick = () => {
   if (document.fullscreenElement) document.exitFullscreen();
-  else $("stage").requestFullscreen?.().catch(() => notice("full screen is not allowed here"));
+  else $("stage").requestFullscreen().catch(() => notice("full screen is not allowed here"));
 };
 
 function press(button, on) {
@@ -334,7 +354,6 @@ for (const id of Object.keys(SLIDERS)) {
     showSettings();
     sendSettings();
   };
-  $(id).onchange = () => $(id).blur(); // arrow keys play again
 }
 $("unlimited").onchange = (event) => {
   say({ type: "pace", unlimited: event.target.checked });
@@ -391,6 +410,7 @@ function padButton(key) {
 function hold(by, button) {
   if (holding.has(by)) return;
   holding.set(by, button);
+  if (paused && by.startsWith("Control")) return; // it may begin a shortcut
   sendKeys();
   resume();
 }
@@ -412,33 +432,44 @@ function releaseAll() {
   sendKeys();
 }
 
+// Space on a button that was reached by Tab presses it.
+function pressesButton({ code, target }) {
+  return code === "Space" && target.matches("button:focus-visible");
+}
+
 addEventListener("keydown", (event) => {
   if (event.target.tagName === "INPUT" || event.metaKey || editing) return;
+  if (pressesButton(event)) return;
   const button = byCode.get(event.code);
   if (!button) return;
   event.preventDefault();
   if (!event.repeat) hold(event.code, button);
 });
 addEventListener("keyup", (event) => {
-  if (event.target.tagName !== "INPUT" && byCode.has(event.code)) event.preventDefault();
+  const plays = event.target.tagName !== "INPUT" && !pressesButton(event);
+  if (plays && byCode.has(event.code)) event.preventDefault();
   release(event.code);
 });
 addEventListener("blur", releaseAll);
 document.addEventListener("visibilitychange", () => document.hidden && pause());
 // Ctrl fires and W walks: together they would close the tab.
 addEventListener("beforeunload", (event) => {
-  if ([...holding.keys()].some((by) => by.startsWith("Control"))) event.preventDefault();
+  const fires = [...holding.keys()].some((by) => by.startsWith("Control"));
+  if (fires && byCode.has("KeyW")) event.preventDefault();
 });
 addEventListener("pointerdown", (event) => {
   if (event.pointerType === "touch") document.body.classList.add("touch");
 });
 addEventListener("click", (event) => event.target.closest("button")?.blur());
-// A slider that keeps the focus would take the arrow keys.
-addEventListener("change", (event) => ["range", "checkbox"].includes(event.target.type) && event.target.blur());
+// A slider that was dragged and kept the focus would take the arrow keys.
+addEventListener("pointerup", () => {
+  if (document.activeElement.type === "range") document.activeElement.blur();
+});
 
 // ---- Editing the picture (the paper's A.4)
 
 $("edit").onclick = () => {
+  if (away) return resume();
   if (!shown.length) return;
   say({ type: "pause", paused: true });
   releaseAll();
@@ -446,7 +477,7 @@ $("edit").onclick = () => {
   const sheet = new OffscreenCanvas(hello.width, hello.height);
   const brush = sheet.getContext("2d", { willReadFrequently: true });
   brush.drawImage(shown.at(-1), 0, 0); // the model's picture is the last
-  editing = { sheet, brush, undo: [], colour: EDIT_COLOURS[2], stamp: null, last: null };
+  editing = { sheet, brush, undo: [], colour: EDIT_COLOURS.red, stamp: null, last: null };
   $("brush").value = 5;
   chooseColour(editing.colour);
   document.body.classList.add("editing");
@@ -520,11 +551,11 @@ function chooseColour(colour) {
 }
 
 $("colours").replaceChildren(
-  ...EDIT_COLOURS.map((colour) => {
+  ...Object.entries(EDIT_COLOURS).map(([name, colour]) => {
     const button = document.createElement("button");
     button.type = "button";
     button.dataset.colour = colour;
-    button.title = colour;
+    button.title = name;
     button.style.background = colour;
     button.onclick = () => chooseColour(colour);
     return button;
@@ -564,6 +595,7 @@ $("edit-apply").onclick = async () => {
   const blob = await editing.sheet.convertToBlob({ type: "image/png" });
   stopEditing();
   socket.send(await blob.arrayBuffer());
+  setPaused(true);
   veil("press a key to play on", "from the edited picture, as the model sees it");
 };
 $("edit-cancel").onclick = () => {
@@ -596,6 +628,7 @@ function showTests() {
 
 // ``asked``: kind, seconds, after.
 function startTest(asked) {
+  if (away) return resume();
   if (!$("rater").reportValidity()) return;
   stopEditing();
   releaseAll();
@@ -657,6 +690,7 @@ function watch() {
 function answer(place) {
   const choices = Object.keys(hello.blind.options[test.asked.kind]);
   say({ type: "answer", choice: choices[place] });
+  test.waiting = true;
   showQuestion("");
   releaseAll();
 }
