@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
+from scipy.stats import binomtest
 
 from gamengen.runtime.errors import InputError
 
@@ -23,7 +24,6 @@ PAPER = {  # section 5.1: of 10 raters x 130 clips; by kind, seconds, and second
     ("clips", 3.2, 300.0): "50 %",
 }
 MOST = 32 * 2**20  # bytes of answers: about 100,000
-Z = 1.959964  # 97.5 % quantile of the normal distribution
 
 
 class Record(BaseModel, frozen=True, extra="forbid"):
@@ -93,12 +93,10 @@ def wilson(right: int, count: int) -> tuple[float, float]:
 
     Raises ValueError when there was nothing to count.
     """
-    if not 0 <= right <= count or count == 0:
+    if count == 0:
         raise ValueError(f"{right} of {count}")
-    share, weight = right / count, Z * Z / count
-    centre = (share + weight / 2) / (1 + weight)
-    margin = Z / (1 + weight) * ((share * (1 - share) + weight / 4) / count) ** 0.5
-    return max(0.0, centre - margin), min(1.0, centre + margin)
+    low, high = binomtest(right, count).proportion_ci(method="wilson")
+    return float(low), float(high)
 
 
 class Verdict(BaseModel, frozen=True):
@@ -124,12 +122,11 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
     for record in records:
         kind = record.kind, record.seconds, record.after, record.model
         groups.setdefault(kind, []).append(record)
-    counted = [(group, [r for r in group if not r.cut_short]) for group in groups.values()]
-    return [_verdict(group, whole) for group, whole in counted if whole]
+    return [_verdict(group) for group in groups.values() if not all(r.cut_short for r in group)]
 
 
-def _verdict(group: Sequence[Record], whole: Sequence[Record]) -> Verdict:
-    first = whole[0]
+def _verdict(group: Sequence[Record]) -> Verdict:
+    first, whole = group[0], [record for record in group if not record.cut_short]
     right = sum(record.right for record in whole)
     low, high = wilson(right, len(whole))
     times = [record.knew_after for record in whole if record.knew_after is not None]

@@ -13,7 +13,6 @@ from gamengen.backends.backend import Backend
 from gamengen.data.latents import pad_history
 from gamengen.game.engine import Frame, History
 from gamengen.model.autoencoder import to_float
-from gamengen.model.denoiser import Denoiser
 from gamengen.model.diffusion import Sampling, require_sampleable
 from gamengen.model.sampler import RollingContext, Sampler
 from gamengen.model.weights import Role, Weights
@@ -30,15 +29,6 @@ class Settings:
 
     model: Role
     sampling: Sampling
-
-    def require_fit(self, denoiser: Denoiser) -> None:
-        """Raise InputError unless the denoiser can be sampled so."""
-        if self.model == "student" and self.sampling.steps != 1:
-            raise InputError(f"steps: {self.sampling.steps}: the student takes 1")
-        try:
-            require_sampleable(self.sampling, denoiser.noise_schedule, denoiser.augmentation)
-        except ValueError as error:
-            raise InputError(str(error)) from None
 
 
 def defaults(weights: Weights) -> dict[Role, Settings]:
@@ -109,9 +99,14 @@ class Dream:
 
     @settings.setter
     def settings(self, settings: Settings) -> None:
-        settings.require_fit(self.weights.denoiser(settings.model))
-        denoiser, velocity = self.weights.denoiser(settings.model), self.velocities[settings.model]
-        self._sampler = Sampler(denoiser, settings.sampling, velocity)
+        sampling, denoiser = settings.sampling, self.weights.denoiser(settings.model)
+        if settings.model == "student" and sampling.steps != 1:
+            raise InputError(f"steps: {sampling.steps}: the student takes 1")
+        try:
+            require_sampleable(sampling, denoiser.noise_schedule, denoiser.augmentation)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        self._sampler = Sampler(denoiser, sampling, self.velocities[settings.model])
         self._settings = settings
 
     def warm_up(self) -> None:

@@ -13,11 +13,6 @@ from gamengen.play.dream import Dream
 Reward = Callable[[Frame, int], float]  # of the frame that came, after the action that led to it
 
 
-def no_reward(_frame: Frame, _action: int) -> float:
-    """Nothing: the model predicts pictures, not what they are worth."""
-    return 0.0
-
-
 class DreamEnv(gymnasium.Env[Frame, np.int64]):
     """A Dream with the scenario's own actions; observations are its frames, uint8 [h, w, 3].
 
@@ -35,7 +30,7 @@ class DreamEnv(gymnasium.Env[Frame, np.int64]):
         dream: Dream,
         histories: Sequence[History],
         length: int = 1050,  # a minute at two tics a frame
-        reward: Reward = no_reward,
+        reward: Reward = lambda frame, action: 0.0,
         render_mode: str | None = None,
     ) -> None:
         if not histories:

@@ -11,31 +11,14 @@ def host_allowed(host: str | None, names: Collection[str]) -> bool:
     An address always is; a name must be ``localhost`` or one of ``names``, else a stranger's
     name that resolves here (DNS rebinding) would make a stranger's page our own.
     """
-    name = _hostname(f"//{host}") if host else None
-    if name is None:
-        return False
-    if name == "localhost" or name in names:
-        return True
     try:
-        ipaddress.ip_address(name)
-    except ValueError:
+        name = urlsplit(f"//{host or ''}").hostname or ""
+        return name in ("localhost", *names) or bool(ipaddress.ip_address(name))
+    except ValueError:  # neither a name nor an address
         return False
-    return True
 
 
 def same_origin(origin: str | None, host: str | None) -> bool:
     """Whether a WebSocket is opened by a page of this very host; browsers always say."""
-    if not origin or not host:
-        return False
-    try:
-        parts = urlsplit(origin)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
-
-
-def _hostname(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
+    pages = [f"{scheme}://{host}".lower() for scheme in ("http", "https")]
+    return bool(host) and (origin or "").lower() in pages

@@ -154,14 +154,3 @@ def pack(header: Mapping[str, Any], pictures: Sequence[bytes], padded: bool = Fa
     sized = json.dumps({**header, "sizes": [len(picture) for picture in pictures]}).encode()
     message = struct.pack("<I", len(sized)) + sized + b"".join(pictures)
     return message + bytes(-len(message) % BLOCK) if padded else message
-
-
-def unpack(message: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """What ``pack`` wrote."""
-    (length,) = struct.unpack_from("<I", message)
-    header = json.loads(message[4 : 4 + length])
-    pictures, at = [], 4 + length
-    for size in header["sizes"]:
-        pictures.append(message[at : at + size])
-        at += size
-    return header, pictures

@@ -37,11 +37,11 @@ class Offer:
         return f"Two clips of {self.seconds:g} s{age}: which is real?"
 
 
-def offers() -> list[Offer]:
-    """All that there are, as the page lists them."""
+def offers(*kinds: str) -> list[Offer]:
+    """Those of some kinds, or all that there are, as the page lists them."""
     return [
         Offer(kind, seconds, after)
-        for kind in SECONDS
+        for kind in kinds or SECONDS
         for after in AFTER[kind]
         for seconds in SECONDS[kind]
     ]

@@ -32,7 +32,7 @@ def render(folder: Path, weights: Weights, records: Sequence[Record]) -> str:
         context_seconds=context_frames / float(game.fps),
         game=game,
         scenario=Path(game.scenario).stem,
-        offers=[offer for offer in questions.offers() if offer.kind == CLIPS],
+        offers=questions.offers(CLIPS),
         question=questions.QUESTIONS[CLIPS],
         options=list(questions.OPTIONS[CLIPS].values()),
         invitation=questions.INVITATION,
@@ -49,11 +49,7 @@ def rows(records: Sequence[Record]) -> list[dict[str, Any]]:
     """One per verdict, and one per offer that nobody has taken up."""
     found = sorted(verdicts(records), key=lambda verdict: verdict.model)
     asked = {(verdict.seconds, verdict.after) for verdict in found}
-    missing = [
-        offer
-        for offer in questions.offers()
-        if offer.kind == CLIPS and (offer.seconds, offer.after) not in asked
-    ]
+    missing = [one for one in questions.offers(CLIPS) if (one.seconds, one.after) not in asked]
     every: list[Verdict | Offer] = [*found, *missing]
     return [
         {

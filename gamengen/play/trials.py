@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gamengen.data.index import Entry
+from gamengen.data.positions import Position, Positions
 from gamengen.game.engine import Frame
 from gamengen.play import protocol
 from gamengen.play.blind import Answers, Record, verdicts
@@ -101,22 +102,14 @@ class Trials:
             raise BadMessage(self.match.lost or "the real game cannot be started")
         return self._active(frames[0 if self.open.truth == "real" else -1])
 
-    def _moment(self, length: int) -> tuple[Entry, int]:
+    def _moment(self, length: int) -> Position:
         """Where in the test episodes so many more frames were recorded, drawn uniformly."""
-        least = self.source.context_frames
-        room = [
-            (entry, entry.length - length - least)
-            for entry in self.source.episodes.of("test")
-            if entry.length - length > least
-        ]
-        if not room:
+        least, entries = self.source.context_frames, self.source.episodes.of("test")
+        long = [entry for entry in entries if entry.length - length > least]
+        if not long:
             raise BadMessage(f"no test episode has {length} frames after {least} of context")
-        at = self.random.randrange(sum(places for _, places in room))
-        for entry, places in room:
-            if at < places:
-                return entry, least + at
-            at -= places
-        raise AssertionError("a place outside of all episodes")
+        places = Positions(long, first=least, left_out=length)
+        return places.locate(self.random.randrange(len(places)))
 
     def _clips(self, trial: PendingTrial) -> Shown | None:
         """The recorded frames and the model's own, side by side; None when it was stopped."""

@@ -4,10 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from typing import Any
 
 
 class Turns:
@@ -38,12 +35,12 @@ class Turns:
             else:
                 self._taken = False
 
-    def each(self, function: Callable[P, R]) -> Callable[P, R]:
+    def each(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, a turn each call: of many steps a frame, others compute between them."""
 
         @wraps(function)
-        def in_turn(*args: P.args, **kwargs: P.kwargs) -> R:
+        def in_turn(*args: Any) -> Any:
             with self:
-                return function(*args, **kwargs)
+                return function(*args)
 
         return in_turn

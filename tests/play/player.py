@@ -2,13 +2,12 @@
 
 import io
 import json
+import struct
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image
-
-from gamengen.play.protocol import unpack
 
 ORIGIN = {"origin": "http://127.0.0.1:8000"}
 
@@ -17,6 +16,17 @@ def png(picture: np.ndarray) -> bytes:
     out = io.BytesIO()
     Image.fromarray(picture).save(out, "PNG")
     return out.getvalue()
+
+
+def unpack(message: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """What ``protocol.pack`` wrote, as the page reads it."""
+    (length,) = struct.unpack_from("<I", message)
+    header = json.loads(message[4 : 4 + length])
+    pictures, at = [], 4 + length
+    for size in header["sizes"]:
+        pictures.append(message[at : at + size])
+        at += size
+    return header, pictures
 
 
 class Player:

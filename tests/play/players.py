@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from gamengen.play.protocol import unpack
 from tests.play.fuzz import mangled
+from tests.play.player import unpack
 
 
 @dataclass(frozen=True)

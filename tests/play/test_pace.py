@@ -5,9 +5,10 @@ import asyncio
 import pytest
 
 from gamengen.play.pace import Pace
-from gamengen.play.protocol import BLOCK, BadMessage, Keys, Leave, SetSampling, pack, unpack
+from gamengen.play.protocol import BLOCK, BadMessage, Keys, Leave, SetSampling, pack
 from gamengen.play.queues import IN_FLIGHT, MAX_WAITING, Inbox, Outbox
 from tests.play.fuzz import settings_fields
+from tests.play.player import unpack
 
 
 class Clock:
