@@ -13,7 +13,7 @@ from tqdm import tqdm
 from gamengen.data.encoding import AutoencoderConfig, read_facts, require_size
 from gamengen.data.episodes import Episodes
 from gamengen.data.loader import Loader
-from gamengen.data.positions import Positions
+from gamengen.data.positions import Positions, Share
 from gamengen.data.rows import Rows
 from gamengen.game.facts import GameFacts
 from gamengen.model.autoencoder import Autoencoder, encoder_digest, pad, to_float
@@ -24,7 +24,7 @@ from gamengen.runtime.errors import InputError
 from gamengen.runtime.resume import resume_folder
 from gamengen.runtime.settings import Depth, Size
 from gamengen.runtime.stage import StageParams, run
-from gamengen.training.loop import Training, per_process_batch_size
+from gamengen.training.loop import Training, share_of
 from gamengen.training.perceptual import (
     PerceptualLoss,
     PerceptualTerm,
@@ -81,7 +81,7 @@ def main(params: Params, episodes_path: Path, autoencoder_path: Path) -> None:
     """Train (or fetch) the autoencoder, measure its latents' scale, save both."""
     accelerator = device.start()
     episodes = Episodes(episodes_path)
-    unseen = Positions(episodes.of("validation")).draw(32, params.seed, -2, 0)
+    unseen = Positions(episodes.of("validation")).draw(Share(32), params.seed, -2)
     resume = resume_folder(params, [episodes_path, *params.reads()], autoencoder_path)
     train = None
     if params.kind == "small" and params.source is not None:
@@ -124,15 +124,16 @@ def fit(
         device.compile_module(net.encoder)
         device.compile_module(net.decoder)
     lpips = PerceptualLoss(params.perceptual).to(accelerator.device)
-    size = per_process_batch_size(params.batch_size, accelerator.num_processes, "autoencoder")
+    share = share_of(params.batch_size, accelerator, "autoencoder")
 
     rows = Rows(frames.entries, episodes.frames, accelerator.device)
 
     def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        places = frames.draw(size, params.seed, step, accelerator.process_index)
+        places = frames.draw(share, params.seed, step)
         pictures = pad(to_float(rows.at(places)), facts)
-        random = device.generator(params.seed, step, accelerator.process_index, 1)
-        return pictures, torch.randn((size, *facts.latent_shape), generator=random)
+        random = device.generator(params.seed, step, 0, 1)
+        noise = torch.randn((share.batch, *facts.latent_shape), generator=random)
+        return pictures, noise[share.rows]
 
     parts = {"net": net, "optimizer": optimizer}
     with Training(accelerator, resume, params.schedule, parts) as train:
@@ -183,7 +184,7 @@ def measure(
         std = 1.0 / net.config["scaling_factor"]
         return facts.model_copy(update={"latent_std": [std] * facts.latent_channels})
     raw = Autoencoder(net, facts).to(accelerator.device).eval()
-    places = Positions(episodes.of("train")).draw(params.scale_frames, params.seed, -1, 0)
+    places = Positions(episodes.of("train")).draw(Share(params.scale_frames), params.seed, -1)
     latents = []
     for begin in tqdm(range(0, len(places), 16), "scale", disable=not accelerator.is_main_process):
         pictures = torch.from_numpy(episodes.batch(places[begin : begin + 16]))

@@ -18,7 +18,7 @@ from gamengen.runtime import device, output
 from gamengen.runtime.resume import resume_folder
 from gamengen.runtime.settings import Size
 from gamengen.runtime.stage import StageParams, run
-from gamengen.training.loop import Training, per_process_batch_size
+from gamengen.training.loop import Training, share_of
 from gamengen.training.perceptual import PerceptualLoss, PerceptualTerm
 from gamengen.training.schedule import OptimizerParams, RunLength
 
@@ -62,12 +62,12 @@ def main(
             device.compile_module(part)
     frames = Positions(episodes.of("train"))
     encoded = {entry.id: entry for entry in latents.entries}
-    size = per_process_batch_size(params.batch_size, accelerator.num_processes, "decoder")
+    share = share_of(params.batch_size, accelerator, "decoder")
     pictures = Rows(frames.entries, episodes.frames, accelerator.device)
     encodings = Rows([encoded[e.id] for e in frames.entries], latents.latents, accelerator.device)
 
     def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        places = frames.draw(size, params.seed, step, accelerator.process_index)
+        places = frames.draw(share, params.seed, step)
         theirs = [(encoded[entry.id], i) for entry, i in places]
         return to_float(pictures.at(places)), encodings.at(theirs).float()
 

@@ -22,7 +22,7 @@ from gamengen.runtime.settings import Size
 from gamengen.runtime.stage import StageParams, run
 from gamengen.training import objective
 from gamengen.training.ema import Ema
-from gamengen.training.loop import Training, per_process_batch_size
+from gamengen.training.loop import Training, share_of
 from gamengen.training.schedule import OptimizerParams, RunLength
 
 
@@ -62,19 +62,18 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
     ema = Ema(student, params.ema_decay)
     alpha_bars, timesteps = teacher.alpha_bars, teacher.noise_schedule.timesteps
     windows = Windows(latents, "train", teacher.context_frames, 1, where=accelerator.device)
-    rank = accelerator.process_index
-    size = per_process_batch_size(params.batch_size, accelerator.num_processes, "distill")
+    share = share_of(params.batch_size, accelerator, "distill")
 
     def batch_at(step: int) -> tuple[Window, objective.RandomInputs, list[torch.Tensor]]:
         """Besides: noise that the student starts from; noise and timesteps of the fake score."""
-        window = windows.draw(size, params.seed, step, rank)
-        draws = objective.draw(window, teacher, 0.0, params.seed, step, rank)
+        window = windows.draw(share, params.seed, step)
+        draws = objective.draw(window, teacher, 0.0, share, params.seed, step)
         where = window.frames.device
-        random = device.generator(params.seed, step, rank, 2, where=where)
-        noise = 2, *window.target.shape
+        random = device.generator(params.seed, step, 0, 2, where=where)
+        noise = 2, share.batch, *teacher.latent_shape
         start, fake_eps = torch.randn(noise, generator=random, device=where)
-        fake_t = torch.randint(timesteps, (size,), generator=random, device=where)
-        return window, draws, [start, fake_eps, fake_t]
+        fake_t = torch.randint(timesteps, (share.batch,), generator=random, device=where)
+        return window, draws, [drawn[share.rows] for drawn in (start, fake_eps, fake_t)]
 
     parts = {
         "student": student,

@@ -23,7 +23,7 @@ from gamengen.runtime.resume import resume_folder
 from gamengen.runtime.settings import Depth, Size
 from gamengen.runtime.stage import StageParams, run
 from gamengen.training.ema import Ema
-from gamengen.training.loop import Training, per_process_batch_size
+from gamengen.training.loop import Training, share_of
 from gamengen.training.objective import (
     Objective,
     RandomInputs,
@@ -131,13 +131,12 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
     ema = Ema(denoiser, params.ema_decay)
     run_of = params.context_frames, params.objective.targets
     windows = Windows(latents, "train", *run_of, params.data, accelerator.device)
-    rank = accelerator.process_index
-    size = per_process_batch_size(params.batch_size, accelerator.num_processes, "train")
+    share = share_of(params.batch_size, accelerator, "train")
 
     def batch_at(step: int) -> tuple[Window, RandomInputs]:
-        window = windows.draw(size, params.seed, step, rank)
+        window = windows.draw(share, params.seed, step)
         terminal = params.objective.terminal_share
-        return window, draw(window, denoiser, terminal, params.seed, step, rank)
+        return window, draw(window, denoiser, terminal, share, params.seed, step)
 
     parts = {"denoiser": denoiser, "optimizer": optimizer, "ema": ema.shadow}
 
@@ -153,6 +152,7 @@ def main(params: Params, latents_path: Path, autoencoder_path: Path, denoiser_pa
             window = to_device(batch[0], accelerator.device)
             random = to_device(batch[1], accelerator.device)
             targets = params.objective.targets_at(step, params.schedule.steps)
+            size = len(window.frames)
             total = torch.zeros((), device=accelerator.device)
             for first in range(0, size, params.microbatch_size):
                 microbatch = slice(first, first + params.microbatch_size)

@@ -16,7 +16,7 @@ from gamengen.data.columns import open_column, read_rows, written
 from gamengen.data.encoding import AutoencoderConfig
 from gamengen.data.episodes import Episodes
 from gamengen.data.index import Entry, Index, Split, of_split, read_index
-from gamengen.data.positions import Position, Positions
+from gamengen.data.positions import Position, Positions, Share
 from gamengen.data.rows import Rows
 from gamengen.data.splits import Selection
 from gamengen.runtime.errors import InputError
@@ -212,9 +212,9 @@ class Windows:
             torch.where(real, actions, self.latents.game.before_start),
         )
 
-    def draw(self, size: int, seed: int, step: int, rank: int) -> Window:
-        """A batch of uniformly drawn windows: a pure function of (seed, step, rank)."""
-        return self.read(self.first_targets.draw(size, seed, step, rank))
+    def draw(self, share: Share, seed: int, step: int) -> Window:
+        """Uniformly drawn windows: each a pure function of (seed, step, row of the batch)."""
+        return self.read(self.first_targets.draw(share, seed, step))
 
 
 def pad_history(

@@ -1,6 +1,7 @@
 """Frames of episodes under one running number, and uniform draws of them."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,6 +10,16 @@ from gamengen.data.index import Entry
 from gamengen.runtime import device
 
 Position = tuple[Entry, int]  # an episode, and the index of one of its frames
+
+
+class Share(NamedTuple):
+    """One process's rows of a batch that several processes share.
+
+    Every process draws for the whole batch, so that a row is the same whoever trains on it.
+    """
+
+    batch: int  # rows of all processes
+    rows: slice = slice(None)  # this one's
 
 
 class Positions:
@@ -27,8 +38,8 @@ class Positions:
         before = int(self.ends[which - 1]) if which else 0
         return self.entries[which], number - before + self.first
 
-    def draw(self, size: int, seed: int, step: int, rank: int) -> list[Position]:
-        """Uniformly drawn positions: a pure function of (seed, step, rank)."""
-        random = device.generator(seed, step, rank)
-        numbers = torch.randint(len(self), (size,), generator=random).tolist()
-        return [self.locate(number) for number in numbers]
+    def draw(self, share: Share, seed: int, step: int) -> list[Position]:
+        """Uniformly drawn positions: each a pure function of (seed, step, row of the batch)."""
+        random = device.generator(seed, step, 0)
+        numbers = torch.randint(len(self), (share.batch,), generator=random)
+        return [self.locate(number) for number in numbers[share.rows].tolist()]

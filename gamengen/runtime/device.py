@@ -154,13 +154,13 @@ def room(where: torch.device) -> int:
 
 
 def generator(*seeds: int, where: torch.device | str = "cpu") -> torch.Generator:
-    """A generator that is a pure function of its seeds, e.g. (seed, step, rank).
+    """A generator that is a pure function of its seeds, e.g. (seed, step).
 
     On ``where`` if that is a GPU, which makes numbers a hundred times faster; else on the CPU.
     """
     key = 0
     for seed in seeds:
-        # Splitmix-style mixing keeps neighbouring steps and ranks uncorrelated.
+        # Splitmix-style mixing keeps neighbouring steps uncorrelated.
         key = (key + seed + 0x9E3779B97F4A7C15) & (2**64 - 1)
         key = ((key ^ (key >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
         key = ((key ^ (key >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)

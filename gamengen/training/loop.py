@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from gamengen.data.positions import Share
 from gamengen.runtime import checkpoint, device
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.interrupt import Interrupt
@@ -146,11 +147,13 @@ class Training:
             writer.writerows(self.rows)
 
 
-def per_process_batch_size(batch_size: int, processes: int, stage: str) -> int:
-    """Rows of the batch in each process. Raises InputError when it does not divide."""
+def share_of(batch_size: int, accelerator: Accelerator, stage: str) -> Share:
+    """This process's rows of the batch. Raises InputError when it does not divide."""
+    processes, rank = accelerator.num_processes, accelerator.process_index
     if batch_size % processes:
         raise InputError(
             f"params.yaml: {stage}.batch_size: {batch_size}: must be a multiple of the number of "
             f"processes, {processes}"
         )
-    return batch_size // processes
+    size = batch_size // processes
+    return Share(batch_size, slice(rank * size, (rank + 1) * size))

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gamengen.data.latents import Window
+from gamengen.data.positions import Share
 from gamengen.model import diffusion
 from gamengen.model.denoiser import Denoiser, drop_context
 from gamengen.runtime import device
@@ -42,25 +43,26 @@ class RandomInputs:
 
 
 def draw(
-    window: Window, denoiser: Denoiser, terminal_share: float, seed: int, step: int, rank: int
+    window: Window, denoiser: Denoiser, terminal_share: float, share: Share, seed: int, step: int
 ) -> RandomInputs:
-    """Draws where the window is, a pure function of (seed, step, rank): resumed, the same."""
+    """Draws where the window is: each row a pure function of (seed, step, row of the batch)."""
     where = window.frames.device
-    random = device.generator(seed, step, rank, 1, where=where)
+    random = device.generator(seed, step, 0, 1, where=where)
     uniform = partial(torch.rand, generator=random, device=where)
     normal = partial(torch.randn, generator=random, device=where)
-    batch, frames, *shape = window.frames.shape
+    batch, (_, frames, *shape) = share.batch, window.frames.shape
     targets, timesteps = frames - denoiser.context_frames, denoiser.noise_schedule.timesteps
     t = torch.randint(timesteps, (batch, targets), generator=random, device=where)
     # Whole windows: those are rolled out as a sampler of one step would.
     terminal = uniform(batch, 1) < terminal_share
-    return RandomInputs(
+    drawn = RandomInputs(
         t=torch.where(terminal, timesteps - 1, t),
         eps=normal(batch, targets, *shape),
         level=denoiser.augmentation.draw(*uniform(2, batch)),
         context_eps=normal(batch, frames - 1, *shape),
         dropped=uniform(batch) < denoiser.augmentation.context_dropout,
     )
+    return slice_batch(drawn, share.rows)
 
 
 Tensors = TypeVar("Tensors", Window, RandomInputs)

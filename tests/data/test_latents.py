@@ -6,6 +6,7 @@ import torch
 
 from gamengen.data.episodes import Episodes
 from gamengen.data.latents import Latents, Windows, pad_history
+from gamengen.data.positions import Share
 from gamengen.data.splits import Selection
 from gamengen.runtime.errors import InputError
 from tests.artifacts import make_autoencoder, make_episodes, make_latents
@@ -109,10 +110,13 @@ def test_a_batch_of_histories_is_padded_as_each_alone(length: int) -> None:
         assert torch.equal(kept[row], alone[1])
 
 
-def test_draws_are_a_function_of_seed_step_and_rank(latents: Latents) -> None:
+def test_draws_are_a_function_of_seed_step_and_row(latents: Latents) -> None:
     windows = Windows(latents, "train", 3, targets=1)
-    first = windows.draw(8, seed=1, step=5, rank=0)
-    assert torch.equal(first.target, windows.draw(8, seed=1, step=5, rank=0).target)
-    for other in ({"seed": 2}, {"step": 6}, {"rank": 1}):
-        key = {"seed": 1, "step": 5, "rank": 0} | other
-        assert not torch.equal(first.target, windows.draw(8, **key).target), other
+    first = windows.draw(Share(8), seed=1, step=5)
+    assert torch.equal(first.target, windows.draw(Share(8), seed=1, step=5).target)
+    for other in ({"seed": 2}, {"step": 6}):
+        key = {"seed": 1, "step": 5} | other
+        assert not torch.equal(first.target, windows.draw(Share(8), **key).target), other
+    parts = [windows.draw(Share(8, rows), 1, 5) for rows in (slice(0, 4), slice(4, 8))]
+    assert torch.equal(first.target, torch.cat([part.target for part in parts]))
+    assert torch.equal(first.actions, torch.cat([part.actions for part in parts]))

@@ -8,7 +8,7 @@ import torch
 from gamengen.data.episodes import Episodes
 from gamengen.data.latents import Latents, Windows
 from gamengen.data.loader import Loader
-from gamengen.data.positions import Positions
+from gamengen.data.positions import Positions, Share
 from gamengen.data.rows import Rows
 from gamengen.runtime import device
 from tests.artifacts import make_autoencoder, make_episodes, make_latents
@@ -34,7 +34,7 @@ def test_rows_that_are_kept_are_those_of_the_store(folder: Path, roomy: None) ->
     kept, positions = Rows(entries, episodes.frames, "cpu"), Positions(entries)
     assert kept.kept is not None
     assert len(kept.kept) == len(positions)
-    drawn = positions.draw(20, 1, 2, 3)
+    drawn = positions.draw(Share(20), 1, 2)
     assert np.array_equal(kept.at(drawn).numpy(), episodes.batch(drawn))
 
 
@@ -43,7 +43,7 @@ def test_without_room_rows_are_read(folder: Path) -> None:
     entries = episodes.of("train")
     rows = Rows(entries, episodes.frames, "cpu")
     assert rows.kept is None
-    drawn = Positions(entries).draw(20, 1, 2, 3)
+    drawn = Positions(entries).draw(Share(20), 1, 2)
     assert np.array_equal(rows.at(drawn).numpy(), episodes.batch(drawn))
 
 

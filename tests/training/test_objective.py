@@ -7,6 +7,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from gamengen.data.latents import Latents, Window, Windows
+from gamengen.data.positions import Share
 from gamengen.model import diffusion
 from gamengen.model.denoiser import Denoiser, load_denoiser
 from gamengen.model.diffusion import Sampling
@@ -42,8 +43,8 @@ def denoiser(made: Path) -> Denoiser:
 
 def drawn(made: Path, denoiser: Denoiser) -> tuple[Window, RandomInputs]:
     windows = Windows(Latents(made / "latents"), "train", denoiser.context_frames, TARGETS)
-    window = windows.draw(4, 0, 0, 0)
-    return window, objective.draw(window, denoiser, 1.0, 0, 0, 0)
+    window = windows.draw(Share(4), 0, 0)
+    return window, objective.draw(window, denoiser, 1.0, Share(4), 0, 0)
 
 
 def test_later_targets_see_what_the_sampler_would_have_made(made: Path, denoiser: Denoiser) -> None:
@@ -108,12 +109,12 @@ def test_noise_on_the_context_is_that_of_its_frame_and_told_to_the_denoiser(
 
 def test_a_share_of_rows_starts_where_samplers_do(made: Path, denoiser: Denoiser) -> None:
     windows = Windows(Latents(made / "latents"), "train", denoiser.context_frames, TARGETS)
-    window = windows.draw(256, 0, 0, 0)
+    window = windows.draw(Share(256), 0, 0)
     last = denoiser.noise_schedule.timesteps - 1
-    drawn = objective.draw(window, denoiser, 0.35, 0, 0, 0)
+    drawn = objective.draw(window, denoiser, 0.35, Share(256), 0, 0)
     assert float((drawn.t == last).float().mean()) == pytest.approx(0.35, abs=0.06)
     assert len(drawn.t.unique()) > 90
-    assert (objective.draw(window, denoiser, 1.0, 0, 0, 0).t == last).all()
+    assert (objective.draw(window, denoiser, 1.0, Share(256), 0, 0).t == last).all()
 
 
 def test_training_begins_with_one_target() -> None:
@@ -134,3 +135,16 @@ def test_no_gradient_is_computed_inside_autocast(
     train.main(settings, made / "latents", made / "autoencoder", tmp_path / "out")
     assert inside
     assert not any(inside)
+
+
+def test_a_row_has_the_same_random_inputs_whoever_trains_on_it(
+    made: Path, denoiser: Denoiser
+) -> None:
+    windows = Windows(Latents(made / "latents"), "train", denoiser.context_frames, TARGETS)
+
+    def inputs(share: Share) -> RandomInputs:
+        return objective.draw(windows.draw(share, 3, 7), denoiser, 0.35, share, 3, 7)
+
+    whole, halves = inputs(Share(6)), [inputs(Share(6, slice(i, i + 3))) for i in (0, 3)]
+    for name, value in vars(whole).items():
+        assert torch.equal(value, torch.cat([getattr(half, name) for half in halves])), name
