@@ -6,9 +6,7 @@ To play RESULTS, of the game that ships: ``cp data/pretrained/replays.json RESUL
 """
 
 import argparse
-import importlib
 import importlib.metadata
-import os
 import shutil
 import subprocess
 import sys
@@ -24,8 +22,8 @@ from ruamel.yaml import YAML
 from tqdm import tqdm
 
 from flows.check import check_params, stage_names
+from flows.deps import named_files
 from gamengen.runtime.errors import InputError
-from gamengen.runtime.stage import checked, read_yaml
 from gamengen.training.perceptual import Backbone, save_half
 
 LARGEST = 60_000_000  # bytes
@@ -129,18 +127,14 @@ def named(params: Path) -> list[Path]:
 
     Raises InputError where one lies outside the project.
     """
-    here, found, sections = Path.cwd(), [], read_yaml(params)
-    for name in STAGES:
-        kind = importlib.import_module(f"stages.{name}").Params
-        settings = checked(name, kind, sections, params)
-        found += [Path(os.path.abspath(path)) for path in settings.reads()]
+    found = [Path(path) for stage in STAGES for path in named_files(stage, params)]
     for path in found:
-        if not path.is_relative_to(here):
+        if path.is_absolute() or path.parts[0] == "..":
             raise InputError(
-                f"{path}: outside of {here}: a bundle carries files of the project alone; copy it "
-                "there, and name the copy in params.yaml"
+                f"{path}: outside of {Path.cwd()}: a bundle carries files of the project alone; "
+                "copy it there, and name the copy in params.yaml"
             )
-    return [path.relative_to(here) for path in found]
+    return found
 
 
 def asked_for(params: dict[str, Any]) -> tuple[set[str], set[Backbone]]:

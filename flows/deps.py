@@ -60,13 +60,13 @@ def _file(module: str, root: Path) -> str | None:
     return None
 
 
-def named_files(stage: str) -> list[str]:
+def named_files(stage: str, numbers: Path = PARAMS) -> list[str]:
     """What the stage's section of params.yaml names: a user's own game, weights to begin with.
 
-    Raises InputError when the section is wrong.
+    From the current folder, where they lie in it. Raises InputError when the section is wrong.
     """
     params = importlib.import_module(f"stages.{stage}").Params
-    settings = checked(stage, params, read_yaml(PARAMS))
+    settings = checked(stage, params, read_yaml(numbers), numbers)
     return [
         os.path.relpath(path) if path.resolve().is_relative_to(Path().resolve()) else str(path)
         for path in settings.reads()

@@ -11,13 +11,21 @@ from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import Denoiser
 from gamengen.model.weights import Weights
 
-# Stable Diffusion 1.4's published configuration, where it is not the default of diffusers.
-UNET = {"cross_attention_dim": 768}
+# Stable Diffusion 1.4's published configuration.
+UNET = {
+    "block_out_channels": [320, 640, 1280, 1280],
+    "down_block_types": [*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", *["CrossAttnUpBlock2D"] * 3],
+    "layers_per_block": 2,
+    "cross_attention_dim": 768,
+    "attention_head_dim": 8,
+}
 AUTOENCODER = {
     "block_out_channels": [128, 256, 512, 512],
     "down_block_types": ["DownEncoderBlock2D"] * 4,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
     "layers_per_block": 2,
+    "latent_channels": 4,
 }
 CONTEXT_FRAMES = 64
 HEIGHT, WIDTH = 256, 320

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
-from scipy.stats import binomtest
 
 from gamengen.runtime.errors import InputError
 
@@ -93,7 +92,9 @@ def wilson(right: int, count: int) -> tuple[float, float]:
 
     Raises ValueError when there was nothing to count.
     """
-    if count == 0:
+    from scipy.stats import binomtest  # takes a second, which play would begin with
+
+    if not 0 <= right <= count or count == 0:
         raise ValueError(f"{right} of {count}")
     low, high = binomtest(right, count).proportion_ci(method="wilson")
     return float(low), float(high)

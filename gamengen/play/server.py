@@ -135,7 +135,7 @@ async def receive(socket: WebSocket, session: Session) -> None:
 
     Raises TimeoutError when nobody has played, and no clip was made, for ``IDLE`` seconds.
     """
-    source, clock = session.source, asyncio.get_running_loop().time
+    source, clock = session.source, time.monotonic
     size = source.facts.height, source.facts.width
     due = clock()
     while True:
@@ -149,10 +149,10 @@ async def receive(socket: WebSocket, session: Session) -> None:
                 parsed = protocol.parse(text)
                 # A page that is left alone still says what it has seen.
                 if not isinstance(parsed, protocol.Seen):
-                    session.active = time.monotonic()
+                    session.active = clock()
                 handle(session, parsed)
             else:
-                session.active = time.monotonic()
+                session.active = clock()
                 decode = partial(from_png, message["bytes"], *size)
                 session.inbox.put(await asyncio.to_thread(decode))
         except BadMessage as error:

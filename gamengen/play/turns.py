@@ -4,7 +4,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Turns:
@@ -35,12 +38,12 @@ class Turns:
             else:
                 self._taken = False
 
-    def each(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def each(self, function: Callable[P, R]) -> Callable[P, R]:
         """The function, a turn each call: of many steps a frame, others compute between them."""
 
         @wraps(function)
-        def in_turn(*args: Any) -> Any:
+        def in_turn(*args: P.args, **kwargs: P.kwargs) -> R:
             with self:
-                return function(*args)
+                return function(*args, **kwargs)
 
         return in_turn
