@@ -115,16 +115,18 @@ def convert(net: nn.Module, inputs: tuple[Tensor, ...]) -> openvino.Model:
         )
 
 
-def group_norm(norm: nn.GroupNorm, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+def group_norm(norm: nn.GroupNorm, x: Float[Tensor, "b c *sides"]) -> Float[Tensor, "b c *sides"]:
     """The same as ``norm(x)``, in sums over channels and products that can be fused."""
+    sides = range(2, x.ndim)
 
     def mean(values: Tensor) -> Tensor:
-        channels = values.mean((2, 3), keepdim=True)
+        channels = values.mean(tuple(sides), keepdim=True)
         groups = channels.unflatten(1, (norm.num_groups, -1)).mean(2, keepdim=True)
-        return groups.expand(-1, -1, x.shape[1] // norm.num_groups, -1, -1).flatten(1, 2)
+        return groups.expand_as(channels.unflatten(1, (norm.num_groups, -1))).flatten(1, 2)
 
     deviation = x - mean(x)
     normal = deviation * (mean(deviation.square()) + norm.eps).rsqrt()
     if not norm.affine:
         return normal
-    return normal * norm.weight[:, None, None] + norm.bias[:, None, None]
+    each = -1, *(1 for _ in sides)
+    return normal * norm.weight.view(each) + norm.bias.view(each)

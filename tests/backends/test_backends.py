@@ -43,13 +43,14 @@ def answers(made: Made, backend: Backend) -> tuple[list[Tensor], Tensor]:
         return velocities, picture(question(made, 1)[0])
 
 
+@pytest.mark.parametrize("sides", [(3, 7), (21,)], ids=["picture", "sequence"])
 @pytest.mark.parametrize("affine", [False, True])
-def test_group_normalisation_written_out_is_the_same(affine: bool) -> None:
+def test_group_normalisation_written_out_is_the_same(affine: bool, sides: tuple[int, ...]) -> None:
     random = torch.Generator().manual_seed(0)
     norm = torch.nn.GroupNorm(4, 12, affine=affine).requires_grad_(requires_grad=False)
     for weight in norm.parameters():
         weight.normal_(generator=random)
-    x = 5 + torch.randn(2, 12, 3, 7, generator=random)
+    x = 5 + torch.randn(2, 12, *sides, generator=random)
     torch.testing.assert_close(openvino.group_norm(norm, x), norm(x), atol=1e-5, rtol=1e-5)
 
 
