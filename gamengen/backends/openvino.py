@@ -3,13 +3,10 @@
 import threading
 import warnings
 from collections.abc import Callable
-from copy import deepcopy
-from functools import cache, partial
-from itertools import chain
+from functools import cache
 
 import openvino
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
@@ -17,9 +14,9 @@ from gamengen.model.autoencoder import Autoencoder, to_uint8
 from gamengen.model.denoiser import Denoiser
 from gamengen.model.sampler import DenoiserFn
 
-# Whether OpenVINO may fuse operations into kernels of its own, Snippets. With them 2026.4.1 crashes
-# in attention on AVX-512 (float32), and on AVX2 in a group normalisation: that is written out.
-FUSES = torch.backends.cpu.get_cpu_capability() == "AVX2"
+# Snippets, OpenVINO's own kernel fusion, crash its compiler in float32 (2026.4.1): on AVX-512
+# without AMX in an earlier U-Net's attention, on AVX2 in this one's group normalisation.
+CONFIG = {"PERFORMANCE_HINT": "LATENCY", "SNIPPETS_MODE": "DISABLE"}
 
 
 class Shown(nn.Module):
@@ -77,9 +74,7 @@ class OpenVino:
     def _compile(
         self, net: nn.Module, batch: int, build: Callable[[], openvino.Model]
     ) -> openvino.CompiledModel:
-        config = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "SNIPPETS_MODE": "ENABLE" if FUSES else "DISABLE",
+        config = CONFIG | {
             "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16, where the CPU has it
             "INFERENCE_NUM_THREADS": self.threads,
         }
@@ -102,31 +97,9 @@ def convert_denoiser(denoiser: Denoiser, batch: int) -> openvino.Model:
 
 def convert(net: nn.Module, inputs: tuple[Tensor, ...]) -> openvino.Model:
     """A network as an OpenVINO model, at exactly the shapes of ``inputs``."""
-    if FUSES:
-        weights = chain(net.parameters(), net.buffers())
-        net = deepcopy(net, {id(weight): weight for weight in weights})  # others play on it
-        for norm in (module for module in net.modules() if isinstance(module, nn.GroupNorm)):
-            norm.forward = partial(group_norm, norm)  # type: ignore[method-assign]
     with warnings.catch_warnings(), torch.no_grad():
         # Branches on shapes, which are static.
         warnings.simplefilter("ignore", TracerWarning)
         return openvino.convert_model(
             net, example_input=inputs, input=[list(value.shape) for value in inputs]
         )
-
-
-def group_norm(norm: nn.GroupNorm, x: Float[Tensor, "b c *sides"]) -> Float[Tensor, "b c *sides"]:
-    """The same as ``norm(x)``, in sums over channels and products that can be fused."""
-    sides = range(2, x.ndim)
-
-    def mean(values: Tensor) -> Tensor:
-        channels = values.mean(tuple(sides), keepdim=True)
-        groups = channels.unflatten(1, (norm.num_groups, -1)).mean(2, keepdim=True)
-        return groups.expand_as(channels.unflatten(1, (norm.num_groups, -1))).flatten(1, 2)
-
-    deviation = x - mean(x)
-    normal = deviation * (mean(deviation.square()) + norm.eps).rsqrt()
-    if not norm.affine:
-        return normal
-    each = -1, *(1 for _ in sides)
-    return normal * norm.weight.view(each) + norm.bias.view(each)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from gamengen.backends import openvino
 from gamengen.backends.backend import Backend, open_backend
 from gamengen.backends.compiled import Compiled
 from gamengen.backends.eager import Eager
@@ -43,17 +42,6 @@ def answers(made: Made, backend: Backend) -> tuple[list[Tensor], Tensor]:
         return velocities, picture(question(made, 1)[0])
 
 
-@pytest.mark.parametrize("sides", [(3, 7), (21,)], ids=["picture", "sequence"])
-@pytest.mark.parametrize("affine", [False, True])
-def test_group_normalisation_written_out_is_the_same(affine: bool, sides: tuple[int, ...]) -> None:
-    random = torch.Generator().manual_seed(0)
-    norm = torch.nn.GroupNorm(4, 12, affine=affine).requires_grad_(requires_grad=False)
-    for weight in norm.parameters():
-        weight.normal_(generator=random)
-    x = 5 + torch.randn(2, 12, *sides, generator=random)
-    torch.testing.assert_close(openvino.group_norm(norm, x), norm(x), atol=1e-5, rtol=1e-5)
-
-
 @pytest.mark.parametrize("backend", [OpenVino(), Compiled(CPU)], ids=lambda b: b.name)
 def test_float32_back_ends_agree_with_eager(playable: Made, backend: Backend) -> None:
     expected, pixels = answers(playable, Eager(CPU))
@@ -62,16 +50,6 @@ def test_float32_back_ends_agree_with_eager(playable: Made, backend: Backend) ->
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
     assert shown.dtype == torch.uint8
     assert (shown.int() - pixels.int()).abs().max() <= 1, "rounding"
-
-
-def test_openvino_without_fusion_agrees_with_eager(
-    playable: Made, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected, _ = answers(playable, Eager(CPU))
-    monkeypatch.setattr(openvino, "FUSES", False)
-    found, _ = answers(playable, OpenVino())
-    for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
 def test_half_the_bits_are_close(playable: Made) -> None:
