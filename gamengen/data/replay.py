@@ -1,21 +1,22 @@
 """Recorded episodes without their pictures: seeds and actions, which ViZDoom plays again."""
 
 import hashlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from jaxtyping import Int32, UInt8
 from pydantic import BaseModel, ValidationError
 
-from gamengen.data.episodes import Episode, Episodes, EpisodeWriter, Row
-from gamengen.data.index import Entry, Index, write_index
+from gamengen.data.episodes import Episode, Episodes, Row
+from gamengen.data.index import Entry
+from gamengen.data.positions import Position
 from gamengen.game.doom import Game
 from gamengen.game.facts import GameFacts
-from gamengen.runtime.checksums import seal
 from gamengen.runtime.errors import InputError
-from gamengen.runtime.replacing import replacing
-
-CACHE = Path(".cache")
 
 
 class Replay(BaseModel, frozen=True, extra="forbid"):
@@ -66,44 +67,59 @@ def read_replays(path: Path) -> Replays:
     return replays
 
 
-def play_again(path: Path, cache: Path = CACHE) -> Path:
-    """A folder of episodes played from ``replays.json``, kept in ``cache`` until it is damaged.
+class Replayed(Episodes):
+    """Episodes that ViZDoom plays again, each once and as far as its rows are asked for."""
 
-    Raises InputError when the file is missing or damaged, or ViZDoom cannot start the game.
-    """
-    replays = read_replays(path)
-    folder = cache / f"episodes-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
-    try:
-        Episodes(folder)
-    except InputError:
-        with replacing(folder) as partial:
-            partial.mkdir()
-            write_index(partial, Index(game=replays.game, entries=[*_record(replays, partial)]))
-            seal(partial)
-    return folder
+    def __init__(self, path: Path) -> None:
+        """Raises InputError when the file is missing or damaged.
+
+        Reading raises it when ViZDoom cannot start the game.
+        """
+        replays = read_replays(path)
+        self.folder, self.game = path.parent, replays.game
+        self.entries = [replay.entry for replay in replays.episodes]
+        self.taken = {replay.entry.id: replay.actions for replay in replays.episodes}
+        self.played: dict[str, Episode] = {}
+        self.playing = threading.Lock()
+
+    def actions(self, entry: Entry) -> Int32[np.ndarray, " n"]:
+        return np.array([*self.taken[entry.id], self.game.no_action], np.int32)
+
+    def batch(self, positions: Sequence[Position]) -> UInt8[np.ndarray, "b h w 3"]:
+        self._play([(entry, frame + 1) for entry, frame in positions])
+        return super().batch(positions)
+
+    def _rows(self, entry: Entry, name: str, begin: int = 0, end: int | None = None) -> Any:
+        end = entry.length if end is None else end
+        rows = entry.model_copy(update={"start": 0}).rows(begin, end)
+        self._play([(entry, end)])
+        episode = self.played[entry.id]
+        variable = name.removeprefix("variables/")
+        column = getattr(episode, name) if variable == name else episode.variables[variable]
+        return column[rows]
+
+    def _play(self, wanted: Sequence[tuple[Entry, int]]) -> None:
+        """Have at least so many frames of each."""
+        with self.playing:
+            most = {entry.id: (entry, n) for entry, n in sorted(wanted, key=lambda one: one[1])}
+            more = [(e, n) for e, n in most.values() if len(self.played.get(e.id, ())) < n]
+            if not more:
+                return
+            with closing(Game(self.game)) as game:
+                for entry, frames in more:
+                    self.played[entry.id] = _played(game, entry, self.taken[entry.id][: frames - 1])
 
 
 def load_episodes(data: Path) -> Episodes:
     """The episodes from which a model's folder is played: recorded, or played again."""
-    if (data / "replays.json").is_file():
-        return Episodes(play_again(data / "replays.json"))
-    return Episodes(data / "episodes")
+    replays = data / "replays.json"
+    return Replayed(replays) if replays.is_file() else Episodes(data / "episodes")
 
 
-def _record(replays: Replays, folder: Path) -> Iterator[Entry]:
-    store = "replays.zarr"
-    writer = EpisodeWriter(folder / store, replays.game)
-    with closing(Game(replays.game)) as game:
-        for replay in replays.episodes:
-            start = writer.append(_played(game, replay))
-            yield replay.entry.model_copy(update={"store": store, "start": start})
-    writer.flush()
-
-
-def _played(game: Game, replay: Replay) -> Episode:
-    """The episode's frames and variables; rewards are not known and stay 0."""
-    frame, rows = game.start(replay.entry.seed), []
-    for action in replay.actions:
+def _played(game: Game, entry: Entry, actions: Sequence[int]) -> Episode:
+    """The beginning of an episode; rewards are not known and stay 0."""
+    frame, rows = game.start(entry.seed), []
+    for action in actions:
         rows.append(Row(frame, action, 0.0, game.variables))
         frame = game.step(action)
     return Episode.of([*rows, Row(frame, game.facts.no_action, 0.0, game.variables)])

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, MutableMapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,10 @@ def create_app(
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.sessions = sessions
     page, policy = read_page()
-    thumbnails = [
-        to_jpeg(source.episodes.frames(entry, frame, frame + 1)[0])
-        for entry, frame in source.starts()
-    ]
+
+    @cache
+    def thumbnails() -> list[bytes]:
+        return [*map(to_jpeg, source.episodes.batch(source.starts()))]
 
     @app.middleware("http")
     async def guard(request: Request, follow: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -68,9 +68,11 @@ def create_app(
 
     @app.get("/starts/{number}.jpg")
     async def thumbnail(number: int) -> Response:
-        if not 0 <= number < len(thumbnails):
+        if not 0 <= number < len(source.starts()):
             raise HTTPException(404)
-        return Response(thumbnails[number], media_type="image/jpeg")
+        # Where episodes are played again, that takes seconds: the page comes before them.
+        drawn = await asyncio.to_thread(thumbnails)
+        return Response(drawn[number], media_type="image/jpeg")
 
     @app.websocket("/play")
     async def play(socket: WebSocket) -> None:

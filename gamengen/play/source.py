@@ -61,7 +61,7 @@ def load(
     # for each thread a session records when it begins.
     Dream(weights, backend).warm_up()
     as_played = defaults(weights)
-    return Source(
+    source = Source(
         facts=episodes.game,
         episodes=episodes,
         context_frames=weights.teacher.context_frames,
@@ -72,3 +72,5 @@ def load(
         defaults=as_played if weights.distilled else {"teacher": as_played["teacher"]},
         first=weights.first,
     )
+    source.history(*source.starts()[0])  # where episodes are played again, the game must start
+    return source
