@@ -68,7 +68,7 @@ def read_replays(path: Path) -> Replays:
 
 
 class Replayed(Episodes):
-    """Episodes that ViZDoom plays again, each once and as far as its rows are asked for."""
+    """Episodes that ViZDoom plays again, each as far as its rows are asked for."""
 
     def __init__(self, path: Path) -> None:
         """Raises InputError when the file is missing or damaged.
@@ -92,7 +92,7 @@ class Replayed(Episodes):
     def _rows(self, entry: Entry, name: str, begin: int = 0, end: int | None = None) -> Any:
         end = entry.length if end is None else end
         rows = entry.model_copy(update={"start": 0}).rows(begin, end)
-        self._play([(entry, end)])
+        self._play([(entry, max(end, 1))])
         episode = self.played[entry.id]
         variable = name.removeprefix("variables/")
         column = getattr(episode, name) if variable == name else episode.variables[variable]
