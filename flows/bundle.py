@@ -15,7 +15,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from dvc.utils.hydra import apply_overrides
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
@@ -23,6 +22,7 @@ from tqdm import tqdm
 
 from flows.check import check_params, stage_names
 from flows.deps import named_files
+from flows.experiments import override
 from gamengen.runtime.errors import InputError
 from gamengen.training.perceptual import Backbone, save_half
 
@@ -56,6 +56,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 results=$1
 mkdir -p "$results" && results=$(cd "$results" && pwd)
 cd "$here"
+"${{PYTHON:-python3}}" check.py
 if [ ! -d packages ]; then
   mkdir -p .packages && tar -xJf packages.tar.xz -C .packages && mv .packages packages
 fi
@@ -78,6 +79,20 @@ watching=$!
 trap 'kill $watching' EXIT
 {stages}
 """
+CHECK = """import sys
+from importlib.util import find_spec
+
+here = "%d.%d" % sys.version_info[:2]
+if here != "{python}":
+    sys.exit(
+        "error: Python " + here + ", but the packages are for {python}: name one, PYTHON=python"
+        "{python} sh run.sh RESULTS, or bundle again with --python " + here
+    )
+lacking = [name for name in "{modules}".split() if find_spec(name) is None]
+if lacking:
+    sys.exit("error: not in this bundle, and not here either: " + ", ".join(lacking))
+"""
+MODULES = "torch accelerate numpy einops safetensors tensorboard tqdm"  # of what it has
 PROGRAMS = {  # that launch/accelerate calls
     "python": '"${PYTHON:-python3}"',
     "accelerate": '"${PYTHON:-python3}" -m accelerate.commands.accelerate_cli',
@@ -102,7 +117,7 @@ def fill(folder: Path, overrides: list[str], python: str) -> None:
     """Numbers first, which may be wrong, then code, script and packages."""
     folder.mkdir()
     shutil.copy("params.yaml", folder / "params.yaml")
-    apply_overrides(folder / "params.yaml", overrides)
+    override(folder / "params.yaml", overrides)
     check_params(stage_names(), folder / "params.yaml")
     for name in ("gamengen", "stages", "launch"):
         shutil.copytree(name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -116,6 +131,7 @@ def fill(folder: Path, overrides: list[str], python: str) -> None:
             shutil.copy(path, target)
     stages = "\n".join(lines())
     write_script(folder / "run.sh", SCRIPT.format(stay=" ".join(STAY), stages=stages))
+    (folder / "check.py").write_text(CHECK.format(python=python, modules=MODULES))
     for name, program in PROGRAMS.items():
         write_script(folder / f"bin/{name}", f'#!/bin/sh\nexec {program} "$@"\n')
     packages, backbones = asked_for(params)

@@ -1,11 +1,12 @@
 """DVC's experiments: which of them is the run that is asked for, and running those that are not."""
 
+import difflib
 import json
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from typing import Any
 from dvc.exceptions import InvalidArgumentError
 from dvc.utils.hydra import apply_overrides
 
+from flows.check import problems_of, stage_names
 from flows.graph import DVC, environment, run_dvc
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.stage import PARAMS, PIPELINE, read_yaml
 
 METRICS = "metrics.json"
 Experiment = Mapping[str, Any]  # as ``dvc exp show --json`` tells of it
+UNKNOWN = re.compile(r"Could not override '(?P<key>[^']+)'")  # as Hydra says it
 BASELINE = re.compile(r"^refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/")
 
 
@@ -41,15 +44,39 @@ class Result:
     reason: str = ""
 
 
+def override(path: Path, overrides: Sequence[str]) -> None:
+    """Write overrides into params.yaml. Raises InputError where one names no key of it."""
+    try:
+        apply_overrides(path, list(overrides))
+    except InvalidArgumentError as error:
+        why = str(error.__cause__ or error)
+        if unknown := UNKNOWN.match(why):
+            near = difflib.get_close_matches(unknown["key"], keys(read_yaml(path)), 3)
+            why = f"{unknown['key']}: no key of {path.name}; nearest: {', '.join(near) or 'none'}"
+        raise InputError(f"overrides: {why}") from None
+
+
 def overridden(overrides: Sequence[str], path: Path = PARAMS) -> Any:
     """What params.yaml would hold. Raises InputError where an override names no key of it."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copy(path, folder))
-        try:
-            apply_overrides(copy, list(overrides))
-        except InvalidArgumentError as error:
-            raise InputError(f"overrides: {error.__cause__ or error}") from None
+        override(copy, overrides)
         return read_yaml(copy)
+
+
+def require_right_with(overrides: Sequence[str]) -> Any:
+    """What params.yaml is with overrides. Raises InputError naming every key that is wrong then."""
+    content = overridden(overrides)
+    if problems := problems_of(content, stage_names()):
+        raise InputError("\n".join(problems))
+    return content
+
+
+def keys(content: Any) -> Iterator[str]:
+    """Paths of all keys of nested mappings: ``train``, ``train.unet``, ``train.unet.blocks``."""
+    for key, value in content.items() if isinstance(content, Mapping) else ():
+        yield str(key)
+        yield from (f"{key}.{inner}" for inner in keys(value))
 
 
 def watched() -> list[str]:

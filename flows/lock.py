@@ -4,12 +4,13 @@ Held are params.yaml, dvc.lock and data, for whoever asks here: the flow, ``make
 called by hand takes no part; DVC's own locks keep two of them apart.
 """
 
+import argparse
 import json
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -95,10 +96,22 @@ def is_whole(lock: Path) -> bool:
     return True
 
 
+def require_right(command: Sequence[str]) -> None:
+    """Raise InputError where the overrides of a ``dvc exp run`` are wrong, in whatever stage."""
+    if list(command[:3]) != ["dvc", "exp", "run"]:
+        return
+    from flows.experiments import require_right_with  # seconds, which no other command needs
+
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("-S", "--set-param", action="append", default=[])
+    require_right_with(parser.parse_known_args(command[3:])[0].set_param)
+
+
 def main() -> None:
     """Become a command that holds the folder."""
     command = sys.argv[1:]
     try:
+        require_right(command)
         with held(shlex.join(command)) as descriptor:
             os.set_inheritable(descriptor, True)  # or exec would close it
             os.execvp(command[0], command)

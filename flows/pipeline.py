@@ -8,12 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dvc.exceptions import InvalidArgumentError
-from dvc.utils.hydra import apply_overrides
 from prefect import State, Task, flow, get_run_logger, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.client.schemas.objects import TaskRun
 
+from flows.experiments import override
 from flows.graph import compared, run_dvc, upstream_of
 from flows.lock import held
 from gamengen.runtime.errors import InputError
@@ -78,15 +77,12 @@ def set_params(overrides: list[str]) -> None:
     before = PARAMS.read_bytes()
     try:
         if overrides:
-            apply_overrides(PARAMS, overrides)
+            override(PARAMS, overrides)
         check = subprocess.run(
             [sys.executable, "-m", "flows.check"], capture_output=True, text=True, check=False
         )
         if check.returncode:
             raise InputError(check.stderr.strip().removeprefix("error: "))
-    except InvalidArgumentError as error:
-        PARAMS.write_bytes(before)
-        raise InputError(f"overrides: {error.__cause__ or error}") from None
     except BaseException:
         PARAMS.write_bytes(before)
         raise

@@ -9,8 +9,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from flows.check import problems_of, stage_names
-from flows.experiments import METRICS, Experiment, Run, finished, overridden
+from flows.experiments import METRICS, Experiment, Run, finished, require_right_with
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.settings import Settings
 from gamengen.runtime.stage import read_yaml
@@ -121,12 +120,9 @@ def read_study(name: str, path: Path = STUDIES) -> Study:
 def right_params(where: str, overrides: Sequence[str]) -> Any:
     """params.yaml with overrides. Raises InputError naming every key that is wrong with them."""
     try:
-        params = overridden(overrides)
-        if problems := problems_of(params, stage_names()):
-            raise InputError("\n".join(problems))
+        return require_right_with(overrides)
     except InputError as error:
         raise InputError(f"{STUDIES}: {where}: {error}") from None
-    return params
 
 
 def require_measured(
@@ -136,13 +132,14 @@ def require_measured(
 
     Models are measured alike: what there is of one there is of all that a run evaluates.
     """
-    known = {MODEL.sub("{of}", key) for key in numbers_known(experiments)}
+    numbers = set(numbers_known(experiments))
+    known = {MODEL.sub("{of}", key) for key in numbers}
     for row in study.rows:
         for column in study.columns:
             path = column.read.format(of=row.of)
             where = f"{STUDIES}: {name}: {row.name}: {path}"
             if MODEL.sub("{of}", path) not in known:
-                near = ", ".join(difflib.get_close_matches(path, known, 3)) or "nothing like it"
+                near = ", ".join(difflib.get_close_matches(path, numbers, 3)) or "nothing like it"
                 raise InputError(f"{where}: no number of {METRICS}; nearest: {near}")
             group = "teacher_forced" if "teacher_forced" in path.split(".") else "autoregressive"
             measured = runs[row.name][0].params["evaluate"][group]["teacher_steps"]

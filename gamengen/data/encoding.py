@@ -90,6 +90,6 @@ def require_size(facts: AutoencoderConfig, folder: Path, game: GameFacts) -> Non
     if (facts.height, facts.width) != (game.height, game.width):
         raise InputError(
             f"{folder}/autoencoder.json: made for frames of {facts.height} x {facts.width}, but "
-            f"the recorded ones are {game.height} x {game.width}; train one: autoencoder.source "
-            "null in params.yaml, or: dvc repro autoencoder"
+            f"the recorded ones are {game.height} x {game.width}; train one: autoencoder.source: "
+            "null in params.yaml"
         )

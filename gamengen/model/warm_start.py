@@ -82,17 +82,20 @@ def require_same_kind(old: Denoiser, denoiser: Denoiser, source: Path) -> None:
     """
     weights, ours = old.state_dict(), denoiser.state_dict()
     actions = "net.action.weight"
+    network, theirs = denoiser.config["network"], old.config["network"]
     for what, found, expected in (
         ("context_frames", old.context_frames, denoiser.context_frames),
         ("noise", old.noise_schedule, denoiser.noise_schedule),
         ("augmentation", old.augmentation, denoiser.augmentation),
+        *((f"unet.{n}", theirs.get(n), value) for n, value in network.items()),
         ("residual", old.residual_std is not None, denoiser.residual_std is not None),
         *((n, _shape(weights.get(n)), _shape(ours.get(n))) for n in weights | ours if n != actions),
         (actions, _shape(weights.get(actions))[1:], _shape(ours.get(actions))[1:]),
     ):
         if found != expected:
             raise InputError(
-                f"params.yaml: train.init: {source}: {what} is {found}, but must be {expected}"
+                f"params.yaml: train.init: {source}: {what} is {found} there, but {expected} in "
+                "params.yaml"
             )
 
 

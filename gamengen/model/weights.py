@@ -48,6 +48,8 @@ def load_weights(data: Path) -> Weights:
     """
     if not data.is_dir():
         raise InputError(f"{data}: no such folder")
+    if (data / "config.json").is_file():
+        raise InputError(f"{data}: one network; name the folder it is in: {data.parent}")
     missing = [str(data / name) for name in ("decoder", "denoiser") if not (data / name).is_dir()]
     if missing:
         raise InputError(f"{', '.join(missing)}: nothing to play yet; make it with: make repro")

@@ -108,7 +108,7 @@ class Verdict(BaseModel, frozen=True):
     after: float
     model: str
     raters: int
-    count: int
+    count: int  # 0 where all were cut short
     right: int
     low: float  # of the proportion's 95 % interval
     high: float
@@ -123,13 +123,13 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
     for record in records:
         kind = record.kind, record.seconds, record.after, record.model
         groups.setdefault(kind, []).append(record)
-    return [_verdict(group) for group in groups.values() if not all(r.cut_short for r in group)]
+    return [_verdict(group) for group in groups.values()]
 
 
 def _verdict(group: Sequence[Record]) -> Verdict:
     first, whole = group[0], [record for record in group if not record.cut_short]
     right = sum(record.right for record in whole)
-    low, high = wilson(right, len(whole))
+    low, high = wilson(right, len(whole)) if whole else (0.0, 1.0)
     times = [record.knew_after for record in whole if record.knew_after is not None]
     return Verdict(
         kind=first.kind,
@@ -153,6 +153,8 @@ def in_words(verdict: Verdict) -> str:
     what = f"two clips of {verdict.seconds:g} s" if clips else f"{verdict.seconds:g} s of play"
     what += f" after {verdict.after / 60:g} minutes of play" if verdict.after else ""
     did = "real game chosen" if clips else "told right"
+    if verdict.count == 0:
+        return f"{what} ({verdict.model}): {left_out(verdict)}"
     share = 100 * verdict.right / verdict.count
     text = (
         f"{what} ({verdict.model}): {did} {verdict.right} of {verdict.count} times by "
@@ -161,8 +163,13 @@ def in_words(verdict: Verdict) -> str:
     if verdict.knew_after is not None:
         text += f", knew after {verdict.knew_after:.1f} s (median)"
     if verdict.cut_short:
-        text += f", {verdict.cut_short} left out: the real game had ended"
+        text += f", {left_out(verdict)}"
     return text + (f"; the paper's raters: {verdict.paper}" if verdict.paper else "")
+
+
+def left_out(verdict: Verdict) -> str:
+    """Why some trials do not count."""
+    return f"{verdict.cut_short} left out: the real game had ended"
 
 
 def main() -> None:

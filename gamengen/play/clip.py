@@ -21,13 +21,15 @@ Moment = tuple[bytes, ...]  # one or two pictures: the model's, or the real game
 
 
 class Recorder:
-    """The pictures of the last minute of game, as they were sent."""
+    """The pictures of the last minute of game, as they were sent, and as many at a time as now."""
 
     def __init__(self, fps: float) -> None:
         self.moments: deque[Moment] = deque(maxlen=round(SECONDS * fps))
 
     def add(self, pictures: Sequence[bytes]) -> None:
         """One frame of play."""
+        if self.moments and len(self.moments[-1]) != len(pictures):
+            self.moments.clear()  # or a film would have an empty half
         self.moments.append(tuple(pictures))
 
 
@@ -41,11 +43,8 @@ def encode(
 
 
 def _frames(moments: Sequence[Moment]) -> Iterator[Frame]:
-    """All of one size: where only the model was shown, the real game's place is empty."""
-    most = max(len(pictures) for pictures in moments)
     for pictures in moments:
         shown = [from_jpeg(picture) for picture in pictures]
-        shown = [np.zeros_like(shown[0])] * (most - len(shown)) + shown
         gap = np.zeros((shown[0].shape[0], GAP, 3), np.uint8)
         yield np.concatenate([part for frame in shown for part in (gap, frame)][1:], 1)
 
@@ -54,7 +53,9 @@ def to_mp4(frames: Iterator[Frame], rate: Fraction) -> bytes:
     """H.264 in MP4, each pixel a square of several."""
     out = io.BytesIO()
     with av.open(out, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
+        stream = container.add_stream(
+            "libx264", rate=rate, options={"crf": "18", "preset": "veryfast"}
+        )
         stream.pix_fmt = "yuv420p"
         stream.thread_count = 1  # the model plays on meanwhile
         for number, frame in enumerate(frames):

@@ -112,8 +112,9 @@ def resolve(precision: Precision, device: torch.device) -> Literal["fp32", "bf16
         return precision
     if on_xla() or device.type != "cpu":
         return "bf16"
-    # Without AMX, oneDNN emulates bfloat16 and is slower than in float32.
-    return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
+    # A CPU that has neither emulates bfloat16, and is slower than in float32.
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if native else "fp32"
 
 
 def compile_module(module: nn.Module) -> None:

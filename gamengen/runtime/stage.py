@@ -37,7 +37,8 @@ def read_yaml(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path}: missing; run from the project's root") from None
     except (YAMLError, ValueError) as error:  # no text, a number of too many digits
-        raise InputError(f"{path}: not YAML: {error}") from error
+        told = str(error).replace('"<unicode string>"', str(path))
+        raise InputError(f"{path}: not YAML: {told}") from error
 
 
 def checked(section: str, params: type[Params], everything: Any, path: Path = PARAMS) -> Params:
@@ -64,8 +65,8 @@ def require_listed(section: str, settings: StageParams) -> None:
     unseen = [str(path) for path, within in named.items() if not within & watched]
     if unseen:
         raise InputError(
-            f"{PIPELINE}: stages.{section}.deps: not {', '.join(unseen)}, which params.yaml names: "
-            "DVC would not see it change; list it there: python -m flows.deps"
+            f"{PARAMS}: {section} names {', '.join(unseen)}, which DVC would not see change: run "
+            f"python -m flows.deps, which lists it in {PIPELINE}"
         )
 
 

@@ -246,8 +246,18 @@ def test_a_warm_start_keeps_known_actions_and_gives_new_ones_a_row(
 def test_a_warm_start_from_another_network_is_refused(made: Path, tmp_path: Path) -> None:
     make_denoiser(tmp_path / "longer", made / "latents", context_frames=4)
     settings = tiny.params(train.Params, "train", init=str(tmp_path / "longer"))
-    with pytest.raises(InputError, match=r"train\.init: .*context_frames is 4, but must be 3"):
+    with pytest.raises(
+        InputError, match=r"train\.init: .*context_frames is 4 there, but 3 in params"
+    ):
         train.main(settings, made / "latents", made / "autoencoder", tmp_path / "out")
+
+
+def test_a_warm_start_from_another_width_names_the_number(made: Path, tmp_path: Path) -> None:
+    ours = load_denoiser(make_denoiser(tmp_path / "ours", made / "latents"))
+    wider = {**ours.config["network"], "widths": [16, 16]}
+    make_denoiser(tmp_path / "wider", made / "latents", network=wider)
+    with pytest.raises(InputError, match=r"unet\.widths is \[16, 16\] there, but \[8, 16\] in"):
+        warm_start(ours, tmp_path / "wider")
 
 
 def test_a_warm_start_tells_of_another_encoder(

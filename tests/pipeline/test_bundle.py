@@ -13,6 +13,7 @@ from gamengen.runtime.errors import InputError
 from tests.artifacts import own_game
 from tests.tiny import ROOT, tiny_params, write_params
 
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 TINY = ["autoencoder.source=null", "collect.games=1"]
 
 
@@ -33,7 +34,7 @@ def test_its_script_runs_the_stages_and_skips_what_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bundle, "STAGES", ("collect", "autoencoder"))
-    bundle.bundle(tmp_path / "bundle", TINY, "3.12")
+    bundle.bundle(tmp_path / "bundle", TINY, HERE)
     write_params(tmp_path / "bundle/params.yaml", {})
     kept = {
         k: v for k, v in os.environ.items() if not k.startswith(("PJRT_", "USE_TORCH", "LAUNCH"))
@@ -57,6 +58,31 @@ def test_its_script_runs_the_stages_and_skips_what_is_done(
     assert {path.name for path in (tmp_path / "results").iterdir()} == {"autoencoder"}
     assert (tmp_path / "bundle/data/episodes/index.json").is_file()
     assert "==" not in run()
+
+
+@pytest.mark.parametrize(
+    ("python", "said"),
+    [
+        (
+            "3.99",
+            f"error: Python {HERE}, but the packages are for 3.99: name one, PYTHON=python3.99",
+        ),
+        (HERE, "error: not in this bundle, and not here either: no_such_module"),
+    ],
+)
+def test_a_machine_that_cannot_run_it_is_told_so_first(
+    python: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle, "MODULES", "torch no_such_module")
+    bundle.bundle(tmp_path / "bundle", TINY, python)
+    done = subprocess.run(
+        ["sh", str(tmp_path / "bundle/run.sh"), str(tmp_path / "results")],
+        env=os.environ | {"PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, said in done.stderr) == (1, True), done.stderr
 
 
 def test_wrong_numbers_are_refused_and_leave_nothing(tmp_path: Path) -> None:

@@ -98,7 +98,9 @@ def test_overrides_that_do_not_fit_change_nothing(
 ) -> None:
     monkeypatch.chdir(project)
     before = (project / "params.yaml").read_bytes()
-    with pytest.raises(InputError, match=r"overrides: Could not override 'trian.seed'"):
+    with pytest.raises(
+        InputError, match=r"overrides: trian.seed: no key of params.yaml; nearest: train.seed"
+    ):
         set_params(["trian.seed=1"])
     with pytest.raises(InputError, match=r"evaluate.batch_size: 'many': "):
         set_params(["train.seed=5", "evaluate.batch_size=many"])

@@ -1,6 +1,7 @@
 """launch/accelerate starts a process, several, or XLA, as the environment says."""
 
 import os
+import subprocess
 from pathlib import Path
 
 from tests.conftest import call, copy_project
@@ -56,6 +57,19 @@ def test_two_processes_share_every_stage(tmp_path: Path, environment: dict[str, 
 def test_xla_when_pjrt_device_is_set(tmp_path: Path, environment: dict[str, str]) -> None:
     xla = {"PJRT_DEVICE": "CPU", "LAUNCH": str(ROOT / "launch/tpu.yaml")}
     assert probe(tmp_path, environment | xla) == ["probe xla 0 of 1 0.0"]
+
+
+def test_a_launch_file_that_is_not_there_is_named(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        ["launch/accelerate", "-m", "stages.encode"],
+        cwd=ROOT,
+        env=environment | {"LAUNCH": "launch/nope.yaml"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "LAUNCH=launch/nope.yaml: no such file; there are: launch/tpu.yaml" in done.stderr
 
 
 def test_launcher_is_a_program() -> None:

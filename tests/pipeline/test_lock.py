@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows import pipeline
-from flows.lock import held
+from flows.lock import held, require_right
 from gamengen.runtime.errors import InputError
 from tests.tiny import ROOT
 
@@ -53,6 +53,21 @@ def test_a_second_run_is_told_who_holds_the_folder_and_changes_nothing(folder: P
     assert (folder / "params.yaml").read_text() == "train: {seed: 1}\n"
     with held("me"):  # it is free again
         pass
+
+
+def test_overrides_of_an_experiment_are_checked_before_it_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    run = ["dvc", "exp", "run"]
+    require_right([*run, "-S", "train.seed=3", "--set-param", "evaluate.batch_size=2", "--temp"])
+    require_right(["dvc", "repro", "-S", "whatever"])
+    with pytest.raises(InputError, match=r"evaluate\.batch_size: 'many'"):
+        require_right([*run, "--set-param=evaluate.batch_size=many"])
+    with pytest.raises(
+        InputError, match=r"blockz: no key of params\.yaml; nearest: train\.unet\.b"
+    ):
+        require_right([*run, "--name", "deep", "-Strain.unet.blockz=2"])
 
 
 @pytest.mark.parametrize("orphan", [False, True])

@@ -197,7 +197,7 @@ def test_weights_to_begin_with_fit(made: Path, tmp_path: Path) -> None:
         ("context_frames", {"context_frames": 2}),
         ("noise", {"noise": {"timesteps": 500}}),
         ("augmentation", {"augmentation": {"max_level": 0.2}}),
-        ("conv_in", {"unet": {"widths": [16, 16]}}),
+        ("unet.widths is [8, 16]", {"unet": {"widths": [16, 16]}}),
         ("residual is True", {"residual": False}),
     ):
         (found,) = problems({"train": init | other})

@@ -99,7 +99,10 @@ def test_a_study_is_run_once_and_told_with_its_failure(
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"overrides": ["evaluate.sede=1"]}, r"mine: some: overrides: .*sede"),
     ({"overrides": ["evaluate.batch_size=0"]}, r"some: params.yaml: evaluate.batch_size: 0"),
-    ({"columns": [{"name": "a", "read": "teacher_forced.psnrr"}]}, r"some: .*psnrr.*nearest: "),
+    (
+        {"columns": [{"name": "a", "read": "teacher_forced.psnrr"}]},
+        r"some: .*psnrr.*nearest: teacher_forced\.[a-z0-9_]+\.psnr, ",
+    ),
     ({"overrides": ["evaluate.teacher_forced.teacher_steps=[1]"]}, r"some: .*3 is not measured"),
     ({"compare": ["some", "none"]}, r"mine: .*'none'.*no such row"),
     ({"colums": []}, r"mine.colums"),

@@ -80,6 +80,13 @@ def test_play_cut_short_is_left_out_and_models_are_kept_apart() -> None:
     assert (teacher.right, teacher.count, teacher.knew_after) == (0, 1, None)
 
 
+def test_trials_that_were_all_cut_short_are_not_passed_over() -> None:
+    active = {"kind": "active", "seconds": 10.0, "truth": "neural", "choice": "neural"}
+    (verdict,) = verdicts([record(**active, cut_short=True)] * 2)
+    assert (verdict.count, verdict.cut_short) == (0, 2)
+    assert in_words(verdict).endswith(": 2 left out: the real game had ended")
+
+
 def test_clips_after_play_are_kept_apart() -> None:
     told = [record(), record(after=300.0), record(after=300.0, choice="right")]
     at_once, later = verdicts(told)

@@ -30,8 +30,15 @@ def test_the_recorder_forgets_what_is_older_than_a_minute() -> None:
     assert recorder.moments[-1] == (b"1999",)
 
 
+def test_a_film_has_no_empty_half() -> None:
+    recorder = Recorder(17.5)
+    for pictures in ([b"a"], [b"a"], [b"game", b"b"], [b"game", b"c"]):
+        recorder.add(pictures)
+    assert list(recorder.moments) == [(b"game", b"b"), (b"game", b"c")]
+
+
 def test_mp4_at_the_games_rate() -> None:
-    data = encode([*moments(5, 1), *moments(30, 2)], RATE, "mp4", lambda: True)
+    data = encode(moments(35, 2), RATE, "mp4", lambda: True)
     with av.open(io.BytesIO(data)) as video:
         stream = video.streams.video[0]
         assert stream.average_rate == RATE

@@ -129,6 +129,11 @@ def test_warming_up_leaves_the_dream_as_it_is(playable: Made) -> None:
 def test_nothing_made_yet_is_said_with_the_remedy(tmp_path) -> None:
     with pytest.raises(InputError, match="make repro"):
         load_weights(tmp_path)
+    (tmp_path / "config.json").touch()
+    with pytest.raises(
+        InputError, match=f"one network; name the folder it is in: {tmp_path.parent}"
+    ):
+        load_weights(tmp_path)
 
 
 def test_weights_play_their_roles(playable: Made) -> None:

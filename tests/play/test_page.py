@@ -191,12 +191,19 @@ def test_blind(page: Page, answers: Answers) -> None:
     assert {record.rater for record in answers.read()} == {"Zoë"}
 
 
+def invitation(page: Page) -> str:
+    """What the page says when it is ready, to fingers or to hands on a keyboard."""
+    size = page.viewport_size
+    assert size is not None
+    return "tap to play" if size["width"] < 500 else "press a key to play"
+
+
 def test_clips_after_minutes_of_play_tell_their_progress_and_can_be_left(page: Page) -> None:
     page.click("text=Two clips of 3.2 s after 5 minutes of play")
     page.wait_for_selector("#veil:enabled >> text=the model plays 5 minutes first")
     page.wait_for_selector("#veil-hint >> text=/[1-9] %/")
     page.click("#leave")
-    page.wait_for_selector("#veil:enabled >> text=press a key to play")
+    page.wait_for_selector(f"#veil:enabled >> text={invitation(page)}")
 
 
 def test_after_a_blind_test_page_and_session_are_as_at_first(page: Page, app: FastAPI) -> None:
@@ -208,7 +215,7 @@ def test_after_a_blind_test_page_and_session_are_as_at_first(page: Page, app: Fa
     page.click("text=Two clips of 1.6 s")
     page.wait_for_selector("#answer-first:enabled")
     page.click("#leave")
-    page.wait_for_selector("#veil:enabled >> text=press a key to play")
+    page.wait_for_selector(f"#veil:enabled >> text={invitation(page)}")
     assert not session.pace.unlimited
     assert not page.is_checked("#unlimited")
     assert second.get_attribute("aria-pressed") == "false"

@@ -49,7 +49,7 @@ PAPER_OTHER: list[tuple[str, str]] = [
 
 PAPER_SCALE = (
     "Stable Diffusion 1.4 fine-tuned on 128 TPU-v5e, 320x240, 70 million frames of Doom at "
-    "35 frames a second"
+    "35 frames a second, played at 20"
 )
 
 

@@ -208,11 +208,16 @@ function showStats({ fps, ms, factor, since_real: since }) {
 
 // ---- Playing
 
+// Where the main pointer is a finger, or one has touched the page.
+function byTouch() {
+  return matchMedia("(pointer: coarse)").matches || document.body.classList.contains("touch");
+}
+
 function setPaused(now) {
   paused = now;
   $("pause").textContent = now ? "Play" : "Pause";
   if (!now) veil("");
-  else if (!editing && !test && $("veil").hidden) veil("paused", "press a key to play on");
+  else if (!editing && !test && $("veil").hidden) veil("paused", byTouch() ? "tap to play on" : "press a key to play on");
 }
 
 function prepare(what) {
@@ -224,7 +229,7 @@ function prepare(what) {
 function startShown() {
   ready = true;
   setPaused(true);
-  veil("press a key to play", "or click here");
+  veil(byTouch() ? "tap to play" : "press a key to play", byTouch() ? "" : "or click here");
   if (wanted) resume();
 }
 
@@ -596,7 +601,7 @@ $("edit-apply").onclick = async () => {
   stopEditing();
   socket.send(await blob.arrayBuffer());
   setPaused(true);
-  veil("press a key to play on", "from the edited picture, as the model sees it");
+  veil(byTouch() ? "tap to play on" : "press a key to play on", "from the edited picture, as the model sees it");
 };
 $("edit-cancel").onclick = () => {
   stopEditing();
@@ -635,6 +640,7 @@ function startTest(asked) {
   const question = hello.blind.questions[asked.kind];
   test = { asked, question, active: asked.kind === "active", number: 0 };
   document.body.classList.add("blind");
+  document.body.classList.toggle("clips", !test.active);
   const texts = Object.values(hello.blind.options[asked.kind]);
   $("answer-first").textContent = texts[0];
   $("answer-second").textContent = texts[1];
@@ -662,7 +668,7 @@ function showLeft({ trial, left }) {
   if (!trial) return;
   if (test.waiting) {
     Object.assign(test, { waiting: false, number: trial });
-    veil(`trial ${test.number}: press a key to play`, "say which it is as soon as you know");
+    veil(`trial ${test.number}: ${byTouch() ? "tap" : "press a key"} to play`, "say which it is as soon as you know");
     showQuestion(test.question);
   }
   $("question-text").textContent = left > 0 ? `${test.question} ${left.toFixed(1)} s left` : "Which was it?";
@@ -706,7 +712,7 @@ function endTest() {
   test = null;
   label([]);
   $("question").hidden = true;
-  document.body.classList.remove("blind");
+  document.body.classList.remove("blind", "clips");
   fit();
 }
 
@@ -717,12 +723,18 @@ function showVerdict(verdicts) {
     ...verdicts.flatMap((one) => {
       const share = document.createElement("b");
       const words = document.createElement("p");
+      const out = one.cut_short ? `${one.cut_short} left out: the real game had ended` : "";
+      if (!one.count) {
+        words.textContent = out;
+        return [words];
+      }
       share.textContent = percent(one.right / one.count);
       const age = one.after ? ` after ${one.after / 60} minutes of play` : "";
       const what = one.kind === "clips" ? `clips of ${one.seconds} s${age}: real game chosen` : "played: told right";
       words.textContent =
         `${what} ${one.right} of ${one.count} times; 95 % interval ${percent(one.low)} to ${percent(one.high)}` +
         (one.knew_after === null ? "" : `; knew after ${one.knew_after.toFixed(1)} s`) +
+        (out && `; ${out}`) +
         (one.paper ? `; the paper's raters: ${one.paper}` : "");
       return [share, words];
     }),
