@@ -122,6 +122,8 @@ def sentence(study: Study, n: int, cells: Mapping[str, Sequence[Cell]]) -> str:
     if ours.value is None or theirs.value is None:
         return f"{column.name}: {names} cannot be compared: a run failed."
     apart = ours.value - theirs.value
+    if float(number(apart, column)) == 0:
+        return f"{column.name}: {names}: the same."
     way = f"{names}: {'higher' if apart > 0 else 'lower'} by {number(abs(apart), column)}{unit}"
     if ours.margin is None or theirs.margin is None:
         return f"{column.name}: {way}; without intervals, so whether by chance cannot be told."

@@ -188,6 +188,7 @@ def test_a_difference_within_the_intervals_may_be_chance() -> None:
     assert "may be chance (their intervals together are 0.42 dB)" in concluded(20.4, 20.0)
     assert "**PSNR: some against others: higher by 0.50 dB**, beyond" in concluded(20.5, 20.0)
     assert "lower by 0.50 dB**, beyond chance" in concluded(20.0, 20.5)
+    assert "PSNR: some against others: the same." in concluded(20.0, 20.001)
     # Two seeds 0.2 dB apart: t(1) = 12.71 times 0.1, and the frames' 0.3; of both rows.
     assert "together are 1.85 dB" in concluded(21.0, 20.0, seeds=2, apart=0.2)
     assert "beyond chance" in concluded(21.0, 20.0, seeds=2)
