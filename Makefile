@@ -105,4 +105,4 @@ prove: $(SYNCED)
 
 clean:
 	rm -rf data/.resume data/.partial-* data/tensorboard .resume .partial-* tensorboard
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .cache

@@ -92,7 +92,7 @@ lacking = [name for name in "{modules}".split() if find_spec(name) is None]
 if lacking:
     sys.exit("error: not in this bundle, and not here either: " + ", ".join(lacking))
 """
-MODULES = "torch accelerate numpy einops safetensors tensorboard tqdm"  # of what it has
+MODULES = "torch torchvision accelerate numpy einops safetensors tensorboard tqdm"  # of what it has
 PROGRAMS = {  # that launch/accelerate calls
     "python": '"${PYTHON:-python3}"',
     "accelerate": '"${PYTHON:-python3}" -m accelerate.commands.accelerate_cli',
@@ -131,7 +131,8 @@ def fill(folder: Path, overrides: list[str], python: str) -> None:
             shutil.copy(path, target)
     stages = "\n".join(lines())
     write_script(folder / "run.sh", SCRIPT.format(stay=" ".join(STAY), stages=stages))
-    (folder / "check.py").write_text(CHECK.format(python=python, modules=MODULES))
+    modules = MODULES + (" transformers" if "'adafactor'" in str(params) else "")
+    (folder / "check.py").write_text(CHECK.format(python=python, modules=modules))
     for name, program in PROGRAMS.items():
         write_script(folder / f"bin/{name}", f'#!/bin/sh\nexec {program} "$@"\n')
     packages, backbones = asked_for(params)

@@ -13,6 +13,7 @@ from typing import Any
 
 from dvc.exceptions import InvalidArgumentError
 from dvc.utils.hydra import apply_overrides
+from ruamel.yaml.error import YAMLError
 
 from flows.check import problems_of, stage_names
 from flows.graph import DVC, environment, run_dvc
@@ -48,7 +49,7 @@ def override(path: Path, overrides: Sequence[str]) -> None:
     """Write overrides into params.yaml. Raises InputError where one names no key of it."""
     try:
         apply_overrides(path, list(overrides))
-    except InvalidArgumentError as error:
+    except (InvalidArgumentError, YAMLError) as error:
         why = str(error.__cause__ or error)
         if unknown := UNKNOWN.match(why):
             near = difflib.get_close_matches(unknown["key"], keys(read_yaml(path)), 3)

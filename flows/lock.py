@@ -97,14 +97,23 @@ def is_whole(lock: Path) -> bool:
 
 
 def require_right(command: Sequence[str]) -> None:
-    """Raise InputError where the overrides of a ``dvc exp run`` are wrong, in whatever stage."""
-    if list(command[:3]) != ["dvc", "exp", "run"]:
+    """Raise InputError where the overrides of a ``dvc exp run`` are wrong, in whatever stage.
+
+    Those of a sweep, which DVC queues, are left to it.
+    """
+    program, *words = command or [""]
+    if Path(program).name != "dvc" or words[:2] not in (["exp", "run"], ["experiments", "run"]):
         return
     from flows.experiments import require_right_with  # seconds, which no other command needs
 
-    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
     parser.add_argument("-S", "--set-param", action="append", default=[])
-    require_right_with(parser.parse_known_args(command[3:])[0].set_param)
+    try:
+        asked, others = parser.parse_known_args(words[2:])
+    except argparse.ArgumentError:
+        return  # DVC says what it lacks
+    if not {"--queue", "-h", "--help"}.intersection(others):
+        require_right_with([one.removeprefix("params.yaml:") for one in asked.set_param])
 
 
 def main() -> None:

@@ -51,7 +51,7 @@ def write(name: str, study: Study, found: Found) -> Path:
         f"- {study.limits.strip()}",
         "",
         f"Made by `make study NAME={name}`, of the experiments {', '.join(links) or 'none'}. "
-        "Each trained weights of its own: compare rows with each other, not with `metrics.json`.",
+        "The weights are their own: compare rows with each other, not with `metrics.json`.",
     ]
     page = PAGES / f"{name}.md"
     page.write_text("\n".join(parts) + "\n")

@@ -54,13 +54,13 @@ def main(options: Options) -> int:
     try:
         weights = load_weights(options.model)
         episodes = load_episodes(options.model)
+        entry = episodes.of("test")[0]
+        history = recorded_history(
+            episodes, entry, min(100, entry.length - 1), weights.teacher.context_frames
+        )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    entry = episodes.of("test")[0]
-    history = recorded_history(
-        episodes, entry, min(100, entry.length - 1), weights.teacher.context_frames
-    )
     rows = list(measure(str(options.model), weights, history, options))
     if options.full_size:
         rows += _full_size(weights, options)
@@ -176,7 +176,7 @@ def parse(arguments: Sequence[str]) -> Options:
     add(
         "--precision",
         choices=list(FORMATS),
-        # Half the bits on an accelerator; a CPU is no faster for them.
+        # Half the bits on an accelerator; few CPUs are faster for them.
         default="bf16" if torch.accelerator.is_available() else "fp32",
         help="of eager and compile",
     )

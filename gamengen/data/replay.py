@@ -80,7 +80,7 @@ class Replayed(Episodes):
         self.entries = [replay.entry for replay in replays.episodes]
         self.taken = {replay.entry.id: replay.actions for replay in replays.episodes}
         self.played: dict[str, Episode] = {}
-        self.playing = threading.Lock()
+        self.keeping = threading.Lock()
 
     def actions(self, entry: Entry) -> Int32[np.ndarray, " n"]:
         return np.array([*self.taken[entry.id], self.game.no_action], np.int32)
@@ -100,14 +100,16 @@ class Replayed(Episodes):
 
     def _play(self, wanted: Sequence[tuple[Entry, int]]) -> None:
         """Have at least so many frames of each."""
-        with self.playing:
-            most = {entry.id: (entry, n) for entry, n in sorted(wanted, key=lambda one: one[1])}
-            more = [(e, n) for e, n in most.values() if len(self.played.get(e.id, ())) < n]
-            if not more:
-                return
-            with closing(Game(self.game)) as game:
-                for entry, frames in more:
-                    self.played[entry.id] = _played(game, entry, self.taken[entry.id][: frames - 1])
+        most = {entry.id: (entry, n) for entry, n in sorted(wanted, key=lambda one: one[1])}
+        more = [(e, n) for e, n in most.values() if len(self.played.get(e.id, ())) < n]
+        if not more:
+            return
+        with closing(Game(self.game)) as game:
+            for entry, frames in more:
+                episode = _played(game, entry, self.taken[entry.id][: frames - 1])
+                with self.keeping:  # of what two threads played, the longer
+                    if len(episode) > len(self.played.get(entry.id, ())):
+                        self.played[entry.id] = episode
 
 
 def load_episodes(data: Path) -> Episodes:

@@ -4,7 +4,7 @@ import io
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import av
 import numpy as np
@@ -21,15 +21,13 @@ Moment = tuple[bytes, ...]  # one or two pictures: the model's, or the real game
 
 
 class Recorder:
-    """The pictures of the last minute of game, as they were sent, and as many at a time as now."""
+    """The pictures of the last minute of game, as they were sent."""
 
     def __init__(self, fps: float) -> None:
         self.moments: deque[Moment] = deque(maxlen=round(SECONDS * fps))
 
     def add(self, pictures: Sequence[bytes]) -> None:
         """One frame of play."""
-        if self.moments and len(self.moments[-1]) != len(pictures):
-            self.moments.clear()  # or a film would have an empty half
         self.moments.append(tuple(pictures))
 
 
@@ -37,9 +35,15 @@ def encode(
     moments: Sequence[Moment], rate: Fraction, kind: str, wanted: Callable[[], bool]
 ) -> bytes:
     """An MP4 (H.264) or a GIF at the game's own rate; empty if it is no longer ``wanted``."""
-    frames = (frame for frame in _frames(moments) if wanted())
+    frames = (frame for frame in _frames(last_stretch(moments, rate)) if wanted())
     data = to_mp4(frames, rate) if kind == "mp4" else to_gif(frames, rate)
     return data if wanted() else b""
+
+
+def last_stretch(moments: Sequence[Moment], rate: Fraction) -> Sequence[Moment]:
+    """The last second or more with or without the real game: no film has an empty half."""
+    stretches = [list(found) for _, found in groupby(moments, len)]
+    return next((found for found in reversed(stretches) if len(found) >= rate), stretches[-1])
 
 
 def _frames(moments: Sequence[Moment]) -> Iterator[Frame]:

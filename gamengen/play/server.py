@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from functools import cache, partial
@@ -38,9 +39,13 @@ def create_app(
     """``names`` are host names this server goes by."""
     sessions = set[Session]()
 
+    # Where episodes are played again, pictures of them take seconds: one thread of their own.
+    drawing = ThreadPoolExecutor(1, "thumbnails")
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        drawing.shutdown(wait=False, cancel_futures=True)
         for session in list(sessions):
             session.close()
             await asyncio.to_thread(session.thread.join, SECONDS_TO_END)
@@ -70,8 +75,7 @@ def create_app(
     async def thumbnail(number: int) -> Response:
         if not 0 <= number < len(source.starts()):
             raise HTTPException(404)
-        # Where episodes are played again, that takes seconds: the page comes before them.
-        drawn = await asyncio.to_thread(thumbnails)
+        drawn = await asyncio.get_running_loop().run_in_executor(drawing, thumbnails)
         return Response(drawn[number], media_type="image/jpeg")
 
     @app.websocket("/play")

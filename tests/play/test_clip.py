@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from gamengen.play import showcase
-from gamengen.play.clip import SECONDS, Recorder, encode
+from gamengen.play.clip import SECONDS, Recorder, encode, last_stretch
 from gamengen.play.picture import to_jpeg
 
 RATE = Fraction(35, 2)
@@ -31,10 +31,10 @@ def test_the_recorder_forgets_what_is_older_than_a_minute() -> None:
 
 
 def test_a_film_has_no_empty_half() -> None:
-    recorder = Recorder(17.5)
-    for pictures in ([b"a"], [b"a"], [b"game", b"b"], [b"game", b"c"]):
-        recorder.add(pictures)
-    assert list(recorder.moments) == [(b"game", b"b"), (b"game", b"c")]
+    alone, beside = moments(40, 1), moments(20, 2)
+    assert last_stretch([*alone, *beside], RATE) == beside
+    assert last_stretch([*alone, *beside, *alone[:3]], RATE) == beside, "the real game was lost"
+    assert last_stretch(alone[:3], RATE) == alone[:3]
 
 
 def test_mp4_at_the_games_rate() -> None:

@@ -215,6 +215,7 @@ function byTouch() {
 
 function setPaused(now) {
   paused = now;
+  document.body.classList.toggle("playing", !now);
   $("pause").textContent = now ? "Play" : "Pause";
   if (!now) veil("");
   else if (!editing && !test && $("veil").hidden) veil("paused", byTouch() ? "tap to play on" : "press a key to play on");
@@ -725,7 +726,7 @@ function showVerdict(verdicts) {
       const words = document.createElement("p");
       const out = one.cut_short ? `${one.cut_short} left out: the real game had ended` : "";
       if (!one.count) {
-        words.textContent = out;
+        words.textContent = `played up to ${one.seconds} s: ${out}`;
         return [words];
       }
       share.textContent = percent(one.right / one.count);
