@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def override(path: Path, overrides: Sequence[str]) -> None:
     except (InvalidArgumentError, YAMLError) as error:
         why = str(error.__cause__ or error)
         if unknown := UNKNOWN.match(why):
-            near = difflib.get_close_matches(unknown["key"], keys(read_yaml(path)), 3)
+            near = difflib.get_close_matches(unknown["key"], flat(read_yaml(path)), 3)
             why = f"{unknown['key']}: no key of {path.name}; nearest: {', '.join(near) or 'none'}"
         raise InputError(f"overrides: {why}") from None
 
@@ -73,11 +73,13 @@ def require_right_with(overrides: Sequence[str]) -> Any:
     return content
 
 
-def keys(content: Any) -> Iterator[str]:
-    """Paths of all keys of nested mappings: ``train``, ``train.unet``, ``train.unet.blocks``."""
-    for key, value in content.items() if isinstance(content, Mapping) else ():
-        yield str(key)
-        yield from (f"{key}.{inner}" for inner in keys(value))
+def flat(nested: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested numbers by their paths: ``teacher_forced.steps_1.psnr``."""
+    found: dict[str, Any] = {}
+    for key, value in nested.items():
+        inner = flat(value) if isinstance(value, dict) else None
+        found |= {f"{key}.{k}": v for k, v in inner.items()} if inner else {key: value}
+    return found
 
 
 def watched() -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from flows.experiments import METRICS, Experiment, Run, finished, require_right_with
+from flows.experiments import METRICS, Experiment, Run, finished, flat, require_right_with
 from gamengen.runtime.errors import InputError
 from gamengen.runtime.settings import Settings
 from gamengen.runtime.stage import read_yaml
@@ -160,12 +160,3 @@ def numbers_known(experiments: Sequence[Experiment]) -> Iterator[str]:
         result, _ = finished(experiment)
         if result:
             yield from flat(result.metrics)
-
-
-def flat(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested metrics by their paths: ``teacher_forced.steps_1.psnr``."""
-    found: dict[str, Any] = {}
-    for key, value in metrics.items():
-        inner = flat(value) if isinstance(value, dict) else None
-        found |= {f"{key}.{k}": v for k, v in inner.items()} if inner else {key: value}
-    return found

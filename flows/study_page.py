@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from flows.experiments import Result
-from flows.studies import Column, Curve, Row, Study, flat
+from flows.experiments import Result, flat
+from flows.studies import Column, Curve, Row, Study
 from gamengen.evaluation.statistics import estimate
 
 PAGES = Path("docs/studies")

@@ -213,12 +213,16 @@ function byTouch() {
   return matchMedia("(pointer: coarse)").matches || document.body.classList.contains("touch");
 }
 
+function toPlay() {
+  return byTouch() ? "tap to play" : "press a key to play";
+}
+
 function setPaused(now) {
   paused = now;
   document.body.classList.toggle("playing", !now);
   $("pause").textContent = now ? "Play" : "Pause";
   if (!now) veil("");
-  else if (!editing && !test && $("veil").hidden) veil("paused", byTouch() ? "tap to play on" : "press a key to play on");
+  else if (!editing && !test && $("veil").hidden) veil("paused", `${toPlay()} on`);
 }
 
 function prepare(what) {
@@ -230,7 +234,7 @@ function prepare(what) {
 function startShown() {
   ready = true;
   setPaused(true);
-  veil(byTouch() ? "tap to play" : "press a key to play", byTouch() ? "" : "or click here");
+  veil(toPlay(), byTouch() ? "" : "or click here");
   if (wanted) resume();
 }
 
@@ -602,7 +606,7 @@ $("edit-apply").onclick = async () => {
   stopEditing();
   socket.send(await blob.arrayBuffer());
   setPaused(true);
-  veil(byTouch() ? "tap to play on" : "press a key to play on", "from the edited picture, as the model sees it");
+  veil(`${toPlay()} on`, "from the edited picture, as the model sees it");
 };
 $("edit-cancel").onclick = () => {
   stopEditing();
@@ -669,7 +673,7 @@ function showLeft({ trial, left }) {
   if (!trial) return;
   if (test.waiting) {
     Object.assign(test, { waiting: false, number: trial });
-    veil(`trial ${test.number}: ${byTouch() ? "tap" : "press a key"} to play`, "say which it is as soon as you know");
+    veil(`trial ${test.number}: ${toPlay()}`, "say which it is as soon as you know");
     showQuestion(test.question);
   }
   $("question-text").textContent = left > 0 ? `${test.question} ${left.toFixed(1)} s left` : "Which was it?";
