@@ -10,6 +10,7 @@ from gamengen.data.latents import Latents
 from gamengen.evaluation import (
     actions_read,
     enemies,
+    enemies_read,
     fvd,
     inverse_dynamics,
     jobs,
@@ -62,11 +63,11 @@ def main(
     model.require_same_context(teacher, student_net, denoiser, student)
     one, many = params.teacher_forced, params.autoregressive
     distilled = [model.student(student_net)] if student != denoiser else []
-    one_frame = [*distilled, *model.teachers(teacher, one.teacher_steps, student_net)]
-    rollout = [*distilled, *model.teachers(teacher, many.teacher_steps, student_net)]
+    one_frame = [*distilled, *model.teachers(teacher, one.teacher_steps)]
+    rollout = [*distilled, *model.teachers(teacher, many.teacher_steps)]
     # What distilling adds to taking a single step.
     single = distilled and teacher.sampling.steps > 1
-    control = model.teachers(teacher, [1], student_net) if single else []
+    control = model.teachers(teacher, [1]) if single else []
     default = [*distilled, *control, model.as_played(teacher)]
     recorded, context = Episodes(episodes), teacher.context_frames
     teacher_forced.require_watched(recorded)
@@ -77,10 +78,13 @@ def main(
     looked_at = [entry for entry in recorded.of(params.split) if entry.id in asked]
 
     resume = resume_folder(params, [episodes, latents, decoder, denoiser, student], report)
+    learning = seed, resume, accelerator
+    seen = enemies.sightings(recorded, looked_at)
     tools = Instruments(
         PictureDistance(where),
-        enemies.sightings(recorded, looked_at),
-        inverse_dynamics.learn(recorded, params.inverse_dynamics, seed, resume, accelerator),
+        seen,
+        inverse_dynamics.learn(recorded, params.inverse_dynamics, *learning),
+        enemies_read.learn(recorded, params.enemies_read, seen, *learning),
         status_bar.learn(recorded, params.status_bar, seed, where),
     )
     tables = shards.run(

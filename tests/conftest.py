@@ -29,6 +29,7 @@ SLOW = (
     "tests/data/test_replay.py",
     "tests/data/test_whole.py",
     "tests/evaluation/test_enemies.py",
+    "tests/evaluation/test_enemies_read.py",
     "tests/evaluation/test_evaluate.py",
     "tests/evaluation/test_long_play.py",
     "tests/evaluation/test_measures_rank.py",
@@ -63,6 +64,7 @@ LONG = (
 WHOLE = (
     "tests/data/test_replay.py",
     "tests/evaluation/test_enemies.py",
+    "tests/evaluation/test_enemies_read.py",
     "tests/evaluation/test_evaluate.py",
     "tests/evaluation/test_inverse_dynamics.py",
     "tests/evaluation/test_measures_rank.py",

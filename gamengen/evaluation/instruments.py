@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from gamengen.evaluation.enemies import Sightings
+from gamengen.evaluation.enemies_read import EnemyReader
 from gamengen.evaluation.inverse_dynamics import InverseDynamics
 from gamengen.evaluation.metrics import PictureDistance
 from gamengen.evaluation.status_bar import StatusBar
@@ -17,4 +18,5 @@ class Instruments:
     distance: PictureDistance
     sightings: Sightings | None  # None: ViZDoom cannot play the game, beside the models either
     actions: InverseDynamics | None
+    enemies: EnemyReader | None
     numbers: StatusBar | None

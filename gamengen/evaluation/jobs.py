@@ -8,6 +8,7 @@ from gamengen.evaluation import (
     action_following,
     actions_read,
     autoregressive,
+    enemies_read,
     fvd,
     status_bar,
     teacher_forced,
@@ -65,6 +66,7 @@ def rollouts(
         videos = autoregressive.rollouts(held, models, batch, frames, progress, seed, number)
         table = autoregressive.measure(videos, held, batch, tools.distance)
         table |= autoregressive.enemies(videos, batch, tools.sightings)
+        table |= enemies_read.rows(tools.enemies, batch, videos, tools.sightings)
         table |= actions_read.rows(tools.actions, held, batch, videos)
         table |= status_bar.rows(tools.numbers, held, batch, videos)
         shown = [row for row, place in enumerate(batch) if place in plan.report_starts]

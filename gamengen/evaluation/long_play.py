@@ -14,6 +14,7 @@ from gamengen.evaluation.fvd import frechet_distance
 from gamengen.evaluation.heldout import Heldout
 from gamengen.evaluation.instruments import Instruments
 from gamengen.evaluation.player import Model, Progress, roll_out
+from gamengen.evaluation.scores import Nested
 from gamengen.evaluation.shards import Batch, Job, Table, with_prefix
 from gamengen.model.autoencoder import to_float
 from gamengen.runtime.settings import Settings
@@ -90,7 +91,8 @@ def jobs(
     tools: Instruments,
     seed: int,
 ) -> list[Job]:
-    """Job ``long_play``: rows of ``look/<name>`` and ``features/<name>``, ``[looked at, ...]``.
+    """Job ``long_play``: rows of ``look/<name>``, ``features/<name>`` and, where enemies are read,
+    ``area/<name>``, ``[looked at, ...]``.
 
     ``real`` are frames drawn from held-out episodes, as many; ``real_again`` as many others,
     which score what a perfect model would; ``copy_last`` is the start, held.
@@ -117,6 +119,8 @@ def jobs(
         for name, shown in pictures.items():
             table[f"look/{name}"] = np.stack([look(video) for video in shown])
             table[f"features/{name}"] = np.stack([features(vgg, video) for video in shown])
+            if tools.enemies is not None:
+                table[f"area/{name}"] = tools.enemies.area(shown)
         return table
 
     passes = params.frames * sum(model.passes for model in models)
@@ -140,17 +144,18 @@ def usual(
     return ((shown >= low) & (shown <= high)).mean(0)
 
 
-def summary(table: Table | None, names: Sequence[str]) -> dict[str, object]:
-    """Per name the share of usual frames, and the Fréchet distance to real frames in each quarter.
+def summary(table: Table | None, names: Sequence[str]) -> Nested:
+    """Per name the share of usual frames, in each quarter the Fréchet distance to real frames, and
+    the area of what is read as enemies, over theirs.
 
     ``real_again`` is the floor: other real frames, as many.
     """
     if table is None:
         return {"reason": "not measured: evaluate.long_play.rollouts is 0"}
     looks, features = with_prefix("look", table), with_prefix("features", table)
-    real = _flat(features["real"])
+    area, real = with_prefix("area", table), _flat(features["real"])
     rollouts, looked_at = looks["real"].shape[:2]
-    found: dict[str, object] = {"rollouts": rollouts, "frames_looked_at": looked_at}
+    found: Nested = {"rollouts": rollouts, "frames_looked_at": looked_at}
     for name in ("real_again", *names):
         shares = usual(_flat(looks["real"]), _flat(looks[name])).round(3).tolist()
         parts = np.array_split(features[name], PARTS, axis=1)
@@ -161,6 +166,12 @@ def summary(table: Table | None, names: Sequence[str]) -> dict[str, object]:
                 for number, part in enumerate(parts, 1)
             },
         }
+        if area and area["real"].any():
+            quarters = enumerate(np.array_split(area[name], PARTS, axis=1), 1)
+            found[name] |= {
+                f"enemies_{number}": round(float(part.mean() / area["real"].mean()), 3)
+                for number, part in quarters
+            }
     return found
 
 

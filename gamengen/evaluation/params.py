@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
 from gamengen.evaluation.fvd import FvdSource
 from gamengen.evaluation.inverse_dynamics import InverseDynamicsParams
+from gamengen.evaluation.learning import LearningParams
 from gamengen.evaluation.long_play import LongPlayParams
 from gamengen.evaluation.room import RoomParams
 from gamengen.evaluation.status_bar import StatusBarParams
@@ -56,6 +57,7 @@ class Params(StageParams):
     autoregressive: Autoregressive
     actions: Actions
     inverse_dynamics: InverseDynamicsParams
+    enemies_read: LearningParams
     status_bar: StatusBarParams
     room: RoomParams
     long_play: LongPlayParams

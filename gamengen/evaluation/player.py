@@ -41,21 +41,17 @@ def as_played(net: Denoiser) -> Model:
     return Model("teacher", Sampler(net, net.sampling))
 
 
-def teachers(net: Denoiser, steps: Sequence[int], student_net: Denoiser) -> list[Model]:
+def teachers(net: Denoiser, steps: Sequence[int]) -> list[Model]:
     """The denoiser, sampled in each number of steps and otherwise as its folder says.
 
-    But a single step starts where the student does: from noise of its temperature. Raises
-    InputError where the denoiser has fewer timesteps.
+    Raises InputError where the denoiser has fewer timesteps.
     """
     most = net.noise_schedule.timesteps
     if max(steps) > most:
         raise InputError(
             f"params.yaml: evaluate: teacher_steps: {steps}: the denoiser has {most} timesteps"
         )
-    samplings = {n: replace(net.sampling, steps=n) for n in steps}
-    if 1 in samplings:
-        samplings[1] = replace(samplings[1], temperature=student_net.sampling.temperature)
-    return [Model(f"steps_{n}", Sampler(net, sampling)) for n, sampling in samplings.items()]
+    return [Model(f"steps_{n}", Sampler(net, replace(net.sampling, steps=n))) for n in steps]
 
 
 def require_same_context(

@@ -52,17 +52,18 @@ def ratio(
     above: Float[np.ndarray, " n"],
     below: Float[np.ndarray, " n"],
     episodes: Int[np.ndarray, " n"],
+    empty: bool = False,
 ) -> Estimate:
     """The sum of ``above`` over the sum of ``below``, with the interval of its linearisation.
 
-    Where ``below`` is 0 there was nothing to see: it counts for no episode. Raises ValueError when
-    it is 0 everywhere.
+    Where ``below`` is 0 there was nothing to see: it counts for no episode, but where ``empty``
+    ones count too, what is shown there is too much. Raises ValueError when it is 0 everywhere.
     """
-    there = below != 0
+    if not below.any():
+        raise ValueError("a ratio to nothing")
+    there = (below != 0) | empty
     above, below = above[there].astype(np.float64), below[there].astype(np.float64)
     episodes = episodes[there]
-    if not there.any():
-        raise ValueError("a ratio to nothing")
     found = float(above.sum() / below.sum())
     apart = estimate((above - found * below) / below.mean(), episodes, below)
     return Estimate(found, apart.margin, apart.count)

@@ -14,10 +14,10 @@ from torch import Tensor
 from gamengen.data.episodes import Episodes
 from gamengen.data.positions import Position
 from gamengen.evaluation.heldout import Heldout
+from gamengen.evaluation.learning import some_episodes
 from gamengen.evaluation.scores import Nested, write
 from gamengen.evaluation.shards import Table, with_prefix
 from gamengen.evaluation.statistics import ratio
-from gamengen.runtime import device
 from gamengen.runtime.settings import Settings
 
 # On Doom's screen of 320 x 200 (st_stuff.c): where a number's last digit ends, and its digits.
@@ -91,16 +91,12 @@ def learn(
     variables = [name for name in RIGHT if name in episodes.game.variables]
     if params.frames == 0 or not variables:
         return None
-    entries, count = episodes.of("train"), 0
     sums: dict[tuple[str, int, int], Tensor] = {}
     seen: Counter[tuple[str, int]] = Counter()
-    for index in torch.randperm(len(entries), generator=device.generator(seed)).tolist():
-        if count >= params.frames:
-            break
-        count += entries[index].length
-        frames = torch.from_numpy(episodes.frames(entries[index]))
+    for entry in some_episodes(episodes, params.frames, seed):
+        frames = torch.from_numpy(episodes.frames(entry))
         for variable in variables:
-            values = episodes.variable(entries[index], variable)
+            values = episodes.variable(entry, variable)
             pixels = cells(frames, variable)
             seen.update((variable, max(0, int(value))) for value in values)
             legible = values < 10**PLACES

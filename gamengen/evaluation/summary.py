@@ -6,7 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from gamengen.evaluation import action_following, actions_read, fvd, long_play, room, status_bar
+from gamengen.evaluation import (
+    action_following,
+    actions_read,
+    enemies_read,
+    fvd,
+    long_play,
+    room,
+    status_bar,
+)
 from gamengen.evaluation.enemies import AFTER
 from gamengen.evaluation.instruments import NO_GAME
 from gamengen.evaluation.params import Params
@@ -49,6 +57,7 @@ def metrics_of(
         "autoregressive": autoregressive(rollouts, names.rollout),
         "by_motion": by_motion(rollouts, names.rollout),
         "enemies": enemies(rollouts, names.rollout),
+        "enemies_read": enemies_read.summary(rollouts, names.rollout),
         **fvd_distances(tables.get("fvd"), names.rollout),
         "status_bar": status_bar.summary(rollouts, names.rollout),
         "room": room.summary(tables.get("room"), names.default_sampling, game, params.room),

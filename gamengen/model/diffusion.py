@@ -56,15 +56,17 @@ class NoiseSchedule(Settings):
             alpha_bars = root**2
         return alpha_bars.float()
 
-    def sampling_timesteps(self, steps: int) -> list[int]:
+    def sampling_timesteps(self, steps: int, shift: float = 1.0) -> list[int]:
         """The timesteps of a sampler, from noise to picture, as Python ints.
 
         They begin at the very last one ("trailing": Lin et al. 2024, section 3.3). Stable Diffusion
         1.4's own, "leading", would begin a single step at timestep 1, as if noise were a picture.
+        A ``shift`` above 1 moves the others towards noise (Esser et al. 2024, equation 23).
         """
         if not 1 <= steps <= self.timesteps:
             raise ValueError(f"steps: {steps}: must lie between 1 and {self.timesteps}")
-        return [round(self.timesteps * (1 - i / steps)) - 1 for i in range(steps)]
+        even = [1 - i / steps for i in range(steps)]
+        return [round(self.timesteps * shift * t / (1 + (shift - 1) * t)) - 1 for t in even]
 
 
 def append_dims(values: Float[Tensor, " b"], like: Float[Tensor, "b ..."]) -> Tensor:
@@ -136,8 +138,7 @@ class Sampling:
     steps: int = Field(gt=0, strict=True)  # of DDIM
     guidance: float = Field(default=1.0, ge=1, le=100, strict=True)  # on past frames; 1 is none
     context_noise: float = Field(default=0.0, ge=0, le=100, strict=True)  # level
-    # Standard deviation of the noise that sampling starts from; 1 is what training saw.
-    temperature: float = Field(default=1.0, ge=0, le=10, strict=True)
+    shift: float = Field(default=1.0, ge=1, le=100, strict=True)  # of timesteps, towards noise
 
 
 class Augmentation(Settings):

@@ -49,7 +49,7 @@ class Sampler:
         """``velocity`` is the denoiser as it runs on a back end, unless it runs itself."""
         self.denoiser, self.sampling = denoiser, sampling
         self.velocity = velocity or denoiser
-        self.timesteps = denoiser.noise_schedule.sampling_timesteps(sampling.steps)
+        self.timesteps = denoiser.noise_schedule.sampling_timesteps(sampling.steps, sampling.shift)
         alpha_bars = denoiser.noise_schedule.alpha_bars()
         self.alpha_bars = [float(alpha_bars[t]) for t in self.timesteps] + [1.0]
 
@@ -75,7 +75,7 @@ class Sampler:
             context = self.denoiser.augmentation.apply(context, context_eps, level)
         condition = context, actions, level_class
         guidance, null_class = self.sampling.guidance, self.denoiser.null_context_class
-        x_t = self.sampling.temperature * noise
+        x_t = noise
         for t, now, then in zip(
             self.timesteps, self.alpha_bars[:-1], self.alpha_bars[1:], strict=True
         ):

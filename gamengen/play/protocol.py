@@ -14,7 +14,7 @@ MAX_TEXT = 4096  # characters of one message
 MAX_PICTURE = 512 * 1024  # bytes of an edited picture
 MAX_STEPS = 16
 MAX_GUIDANCE = 5.0
-MAX_TEMPERATURE = 1.5
+MAX_SHIFT = 10
 MAX_BUTTONS = 32
 BLOCK = 1 << 16  # bytes: blind frames all fit one
 
@@ -65,7 +65,7 @@ class SetSampling(Message):
     steps: Annotated[int, Field(ge=1, le=MAX_STEPS)]
     guidance: Annotated[float, Field(ge=1, le=MAX_GUIDANCE)]  # 1 is none
     context_noise: Annotated[float, Field(ge=0, le=1)]
-    temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE)]
+    shift: Annotated[float, Field(ge=1, le=MAX_SHIFT)]
 
 
 class Seen(Message):

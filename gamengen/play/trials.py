@@ -181,4 +181,4 @@ def in_words(settings: Settings) -> str:
     text = f"{settings.model}, {how.steps} step" + ("" if how.steps == 1 else "s")
     text += f", guidance {how.guidance:g}" if how.guidance != 1 else ""
     text += f", noise {how.context_noise:g}" if how.context_noise else ""
-    return text + (f", temperature {how.temperature:g}" if how.temperature != 1 else "")
+    return text + (f", shift {how.shift:g}" if how.shift != 1 else "")

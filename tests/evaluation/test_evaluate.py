@@ -36,6 +36,7 @@ SETTINGS: dict[str, Any] = {
         "batch_size": 4,
         "learning_rate": 1e-3,
     },
+    "enemies_read": {"frames": 60, "steps": 2, "batch_size": 4, "learning_rate": 1e-3},
     "status_bar": {"frames": 60},
     "room": {"starts": 2, "away": 2},
     "long_play": {"rollouts": 2, "frames": 8, "every": 2},
@@ -96,6 +97,7 @@ def test_what_could_not_be_measured_is_null_with_a_reason(told: dict[str, Any]) 
     assert "no I3D weights" in told["fvd_reason"]
     assert told["actions"] == {"reason": "not measured: ViZDoom has no such game"}
     assert told["room"] == told["actions"]
+    assert "ViZDoom has no such game" in told["enemies_read"]["reason"]
     assert told["status_bar"] == {"HEALTH": {"frames": 0, "reason": "it never changes there"}}
 
 

@@ -13,8 +13,8 @@ from gamengen.evaluation.inverse_dynamics import (
     InverseDynamicsParams,
     learn,
     recordings,
-    seen,
 )
+from gamengen.evaluation.learning import averaged_to
 from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
 from tests.artifacts import make_episodes
@@ -82,8 +82,9 @@ def test_without_training_episodes_it_says_so(tmp_path: Path, episodes: Episodes
 def test_pictures_are_averaged_down_and_small_ones_repeated() -> None:
     picture = torch.zeros(1, 120, 160, 3, dtype=torch.uint8)
     picture[:, :, 1::2] = 100
-    assert seen(picture).unique().tolist() == [50]
-    assert seen(torch.full((2, 3, 32, 48, 3), 7, dtype=torch.uint8)).shape == (2, 3, *GRID, 3)
+    assert averaged_to(picture, *GRID).unique().tolist() == [50]
+    small = torch.full((2, 3, 32, 48, 3), 7, dtype=torch.uint8)
+    assert averaged_to(small, *GRID).shape == (2, 3, *GRID, 3)
 
 
 def test_scores_in_closed_form() -> None:

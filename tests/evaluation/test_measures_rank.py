@@ -73,6 +73,7 @@ def told(paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[st
             "batch_size": 16,
             "learning_rate": 2e-3,
         },
+        "enemies_read": {"frames": 330, "steps": 80, "batch_size": 16, "learning_rate": 6e-3},
         "status_bar": {"frames": 330},
         "room": {"starts": 2, "away": 6},
         "long_play": {"rollouts": 4, "frames": 64, "every": 8},
@@ -109,6 +110,16 @@ def test_enemies(told: dict[str, Any]) -> None:
     assert left["autoencoder"] > 2 * abs(left["steps_1"])
 
 
+def test_enemies_read(told: dict[str, Any]) -> None:
+    read = told["enemies_read"]
+    assert read["correlation"] > 0.5
+    found = read[f"frames_2_to_{FRAMES}"]
+    # One is right; a random network's noise looks like more enemies than there ever are.
+    assert abs(found["autoencoder"] - 1) < 0.5 < abs(found["steps_1"] - 1)
+    minute = told["long_play"]
+    assert minute["real_again"]["enemies_4"] > 0.5
+
+
 def test_actions(told: dict[str, Any]) -> None:
     for action, side in (("TURN_LEFT", 1), ("TURN_RIGHT", -1)):
         found = told["actions"][action]
@@ -124,7 +135,7 @@ def test_actions_read(paths: list[Path], tmp_path: Path) -> None:
     held = Heldout(Episodes(episodes), Latents(latents), Autoencoder.load(decoder), 3, CPU, "test")
     few = InverseDynamicsParams(sees=2, frames=330, steps=60, batch_size=16, learning_rate=3e-3)
     net = learn(held.episodes, few, 0, tmp_path, device.start())
-    models = teachers(load_denoiser(denoiser), [1], load_denoiser(denoiser))
+    models = teachers(load_denoiser(denoiser), [1])
     places = [(entry, frame) for entry in held.entries for frame in (3, 12, 21, 30)]
     videos = autoregressive.rollouts(held, models, places, FRAMES, lambda _: None, 0)
     table = {"episode": np.array([held.number(place) for place in places])}

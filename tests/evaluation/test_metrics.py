@@ -55,21 +55,19 @@ def models(paths: list[Path]) -> list[Model]:
 def test_models_are_sampled_as_asked(paths: list[Path]) -> None:
     """As their folders say, but for the number of steps."""
     net = load_denoiser(paths[3])
-    net.sampling = Sampling(2, 1.5, context_noise=0.1, temperature=0.7)
-    (four,) = teachers(net, [4], net)
-    assert four.sampler.sampling == Sampling(4, 1.5, context_noise=0.1, temperature=0.7)
+    net.sampling = Sampling(2, 1.5, context_noise=0.1, shift=2.0)
+    (four,) = teachers(net, [4])
+    assert four.sampler.sampling == Sampling(4, 1.5, context_noise=0.1, shift=2.0)
     assert student(net).sampler.sampling == as_played(net).sampler.sampling == net.sampling
     with pytest.raises(InputError, match=r"teacher_steps: \[1, 101\]: the denoiser has 100"):
-        teachers(net, [1, 101], net)
+        teachers(net, [1, 101])
 
 
 def test_a_single_step_starts_where_the_student_does(held: Heldout, paths: list[Path]) -> None:
-    """From the same noise, at its temperature; noise on the context shifts nothing."""
+    """From the same noise; noise on the context shifts nothing."""
     teacher, pupil = load_denoiser(paths[3]), load_denoiser(paths[4])
-    teacher.sampling = Sampling(2, 1.5, context_noise=0.1, temperature=0.7)
-    one, two = teachers(teacher, [1, 2], pupil)
-    assert one.sampler.sampling == Sampling(1, 1.5, context_noise=0.1, temperature=1.0)
-    assert two.sampler.sampling.temperature == 0.7
+    teacher.sampling = Sampling(2, 1.5, context_noise=0.1)
+    one, two = teachers(teacher, [1, 2])
     context = held.window([(held.entries[0], 9)]).context
     drawn = []
     for model in (student(pupil), one, two):

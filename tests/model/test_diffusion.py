@@ -38,6 +38,16 @@ def test_sampling_timesteps_are_diffusers(steps: int) -> None:
     assert schedule(False).sampling_timesteps(steps) == theirs.timesteps.tolist()
 
 
+def test_a_shift_moves_all_timesteps_but_the_first_towards_noise() -> None:
+    """By ``s t / (1 + (s - 1) t)``: of 3, 3/4 where there was 1/2."""
+    assert schedule(True).sampling_timesteps(2, shift=3.0) == [999, 749]
+    assert schedule(True).sampling_timesteps(4, shift=3.0) == [999, 899, 749, 499]
+    assert schedule(True).sampling_timesteps(1, shift=3.0) == [999]
+    every = schedule(True).sampling_timesteps(1000, shift=100.0)
+    assert min(every) >= 0
+    assert every == sorted(every, reverse=True)
+
+
 def test_too_many_steps_is_refused() -> None:
     with pytest.raises(ValueError, match="steps: 1001"):
         schedule(True).sampling_timesteps(1001)

@@ -8,6 +8,8 @@ from gamengen.model import diffusion
 from gamengen.model.diffusion import Augmentation, NoiseSchedule, Sampling
 from gamengen.model.sampler import Sampler
 
+COSINE = NoiseSchedule(kind="cosine", timesteps=1000)
+
 
 class Gaussian:
     """The exact velocity where every latent is Gaussian, of one mean and variance."""
@@ -27,16 +29,36 @@ class Gaussian:
         return ab.sqrt() * (1 - ab).sqrt() * centred - (1 - ab).sqrt() * x0
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
-def test_temperature_scales_a_gaussians_standard_deviation(temperature: float) -> None:
-    """DDIM carries noise along straight quantiles: ``x0 = mean + temperature std noise``."""
+def sample(net: Gaussian, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """Noise, and what is sampled from it."""
     torch.manual_seed(0)
-    net = Gaussian()
     noise, context = torch.randn(2, 3, 4, 5), torch.zeros(2, 1, 3, 4, 5)
-    sampler = Sampler(net, Sampling(steps=500, temperature=temperature))
-    sampled = sampler.next_latent(context, torch.zeros(2, 1, dtype=torch.int64), noise)
-    expected = net.mean + temperature * net.variance.sqrt() * noise
+    taken = torch.zeros(2, 1, dtype=torch.int64)
+    return noise, Sampler(net, sampling).next_latent(context, taken, noise)
+
+
+def test_a_gaussian_is_sampled_along_its_quantiles() -> None:
+    """DDIM carries noise along straight lines: ``x0 = mean + std noise``."""
+    net = Gaussian()
+    noise, sampled = sample(net, Sampling(steps=500))
+    expected = net.mean + net.variance.sqrt() * noise
     torch.testing.assert_close(sampled, expected, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize(("variance", "better"), [(0.1, 1.0), (6.0, 3.0)])
+def test_two_steps_keep_most_where_their_noise_is_as_large_as_the_signal(
+    variance: float, better: float
+) -> None:
+    """With ``alpha_bar`` at the second, they keep ``sqrt(ab (1 - ab)) var / (ab var + 1 - ab)`` of
+    the noise, at most where ``(1 - ab) / ab = var``: what varies much asks for a shift."""
+    net, kept = Gaussian(), {}
+    net.variance, net.noise_schedule = torch.tensor(variance), COSINE
+    for shift in (1.0, 3.0):
+        noise, sampled = sample(net, Sampling(steps=2, shift=shift))
+        ab = float(COSINE.alpha_bars()[COSINE.sampling_timesteps(2, shift)[1]])
+        kept[shift] = (ab * (1 - ab)) ** 0.5 * variance / (ab * variance + 1 - ab)
+        torch.testing.assert_close(sampled, net.mean + kept[shift] * noise, atol=1e-4, rtol=1e-4)
+    assert max(kept, key=lambda shift: kept[shift]) == better
 
 
 def test_context_noise_that_is_told_but_not_given_is_refused() -> None:

@@ -330,7 +330,7 @@ const SLIDERS = {
   steps: "steps",
   guidance: "guidance",
   noise: "context_noise",
-  temperature: "temperature",
+  shift: "shift",
 };
 
 function showModel(name, send = true) {
@@ -350,7 +350,7 @@ function showSettings() {
   $("steps-out").textContent = $("steps").value;
   $("guidance-out").textContent = $("guidance").value === "1" ? "1 (none)" : $("guidance").value;
   $("noise-out").textContent = $("noise").value;
-  $("temperature-out").textContent = $("temperature").value;
+  $("shift-out").textContent = $("shift").value === "1" ? "1 (none)" : $("shift").value;
 }
 
 function sendSettings() {
