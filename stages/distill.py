@@ -128,7 +128,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
     student.load_state_dict(ema.shadow)
     with output.atomic_output(student_path, accelerator) as folder:
         if accelerator.is_main_process:
-            one_step = replace(teacher.sampling, steps=1, guidance=1.0)
+            one_step = replace(teacher.sampling, steps=1, guidance=1.0, shift=1.0)
             student.config["sampling"] = asdict(one_step)
             save_model(student, folder)
             train.write_curve(folder / "loss.csv")  # for dvc plots

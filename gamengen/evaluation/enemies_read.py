@@ -29,13 +29,13 @@ from gamengen.game.doom import Box
 
 HEIGHT, WIDTH, CELL = 120, 160, 8  # of what it sees of any picture; it judges cell by cell
 WIDTHS = (16, 32, 64)
-RARE = 2.0  # weight of what is enemy in the loss: a cell in sixty
+RARE = 2.0  # weight of what is enemy in the loss: a cell in sixty. Even odds are a third covered
 BATCH = 64  # pictures read at once
 NOT_ASKED = "not measured: ViZDoom has no such game, or evaluate.enemies_read.steps is 0"
 
 
 class EnemyReader(nn.Module):
-    """Pictures to logits: how much of each cell lies in the box of an enemy."""
+    """Pictures to a logit a cell: above 0 where more than a third of it lies in an enemy's box."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class EnemyReader(nn.Module):
 
     @torch.no_grad()
     def area(self, video: UInt8[Tensor, "b n h w 3"]) -> Float[np.ndarray, "b n"]:
-        """The share of each picture's cells that are more enemy than not."""
+        """The share of each picture's cells that are read as enemies."""
         flat = rearrange(video, "b n h w c -> (b n) h w c")
         cells = torch.cat([self(batch) > 0 for batch in flat.split(BATCH)])
         return share(cells).reshape(video.shape[:2]).cpu().numpy()
@@ -97,15 +97,15 @@ def learn(
         entries = some_episodes(episodes, params.frames, seed)
         boxes = sightings(episodes, entries)
         assert boxes is not None, "a game that was played before"
-        pictures = [torch.from_numpy(episodes.frames(entry)) for entry in entries]
+        pictures = (torch.from_numpy(episodes.frames(entry)) for entry in entries)
         frames = torch.cat([averaged_to(each, HEIGHT, WIDTH) for each in pictures])
         size = episodes.game.height, episodes.game.width
         cells = torch.stack([covered(b, *size) for e in entries for b in boxes[e.id]])
         where = next(net.parameters()).device
+        rare = torch.tensor(RARE, device=where)
 
         def loss_of(rows: Tensor) -> Tensor:
             found = net(frames[rows].to(where))
-            rare = torch.tensor(RARE, device=where)
             return F.binary_cross_entropy_with_logits(found, cells[rows].to(where), pos_weight=rare)
 
         descend(net, loss_of, len(frames), params, seed)
@@ -138,7 +138,7 @@ def summary(table: Table, names: Sequence[str]) -> Nested:
     area = with_prefix("area", table)
     if not area:
         return {"reason": NOT_ASKED}
-    out: Nested = {}
+    out: Nested = {"correlation": None}
     if area["real"].std() * area["boxes"].std() > 0:
         together = np.corrcoef(area["real"].ravel(), area["boxes"].ravel())
         out["correlation"] = round(float(together[0, 1]), 3)

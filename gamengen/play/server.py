@@ -203,7 +203,7 @@ def hello(source: Source) -> dict[str, Any]:
                 "steps": 1 if name == "student" else protocol.MAX_STEPS,
                 "guidance": protocol.MAX_GUIDANCE if source.guided else 1,
                 "context_noise": source.max_noise,
-                "shift": protocol.MAX_SHIFT,
+                "shift": 1 if name == "student" else protocol.MAX_SHIFT,
             }
             for name in source.defaults
         },

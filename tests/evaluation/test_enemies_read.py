@@ -76,7 +76,8 @@ def test_shares_in_closed_form() -> None:
     assert found["frames_2_to_4"] == {"boxes": 1, "steps_1": 0.75}
     nobody = {key: np.zeros((2, 1)) for key in table}
     assert enemies_read.summary(nobody, ["steps_1"]) == {
-        "frames_1_to_1": {"boxes": None, "steps_1": None}
+        "correlation": None,
+        "frames_1_to_1": {"boxes": None, "steps_1": None},
     }
     assert "steps is 0" in enemies_read.summary({}, [])["reason"]
 
