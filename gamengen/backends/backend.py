@@ -9,11 +9,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gamengen.backends.compiled import Compiled
-from gamengen.backends.eager import Eager, Precision
+from gamengen.backends.eager import Eager
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import Denoiser
 from gamengen.model.sampler import DenoiserFn
 from gamengen.runtime import device
+from gamengen.runtime.device import Format, Precision
 from gamengen.runtime.errors import InputError
 
 Picture = Callable[[Float[Tensor, "1 c h w"]], UInt8[Tensor, "h w 3"]]
@@ -34,8 +35,8 @@ class Backend(Protocol):
     per_thread: bool  # whether each thread that plays must warm it up
 
     @property
-    def precision(self) -> str:
-        """Of its arithmetic: fp32, bf16 or fp16."""
+    def precision(self) -> Format:
+        """Of its arithmetic."""
 
     def velocity(self, denoiser: Denoiser) -> DenoiserFn:
         """The denoiser, as it runs here."""
@@ -44,24 +45,25 @@ class Backend(Protocol):
         """A latent's 8-bit picture."""
 
 
-def open_backend(name: str, precision: Precision = "fp32") -> Backend:
+def open_backend(name: str, precision: Precision = "auto") -> Backend:
     """The back end of that name on this machine's device.
 
-    ``precision`` is that of ``eager`` and ``compile``. Raises InputError when this machine lacks
+    ``auto`` is the faster of bfloat16 and float32 there. Raises InputError when this machine lacks
     what it needs.
     """
     if name not in NAMES:
         raise InputError(f"back end {name!r}: there are {', '.join(NAMES)}")
     torch.set_num_threads(THREADS)
     if name == "openvino":
-        return _open_openvino()
+        return _open_openvino(precision)
     if device.on_xla() != (name == "xla"):
         found = "is set" if device.on_xla() else "is not set"
         raise InputError(f"back end {name!r}: PJRT_DEVICE {found}: it decides whether XLA is used")
     where = device.start().device
+    resolved = device.resolve(precision, where)
     if name == "compile":
-        return Compiled(where, precision)
-    return Eager(where, precision, name)
+        return Compiled(where, resolved)
+    return Eager(where, resolved, name)
 
 
 def default_backend() -> str:
@@ -73,14 +75,14 @@ def default_backend() -> str:
     return "openvino" if find_spec("openvino") else "eager"
 
 
-def _open_openvino() -> Backend:
+def _open_openvino(precision: Precision) -> Backend:
     try:
         from gamengen.backends.openvino import OpenVino
     except ImportError as error:
         raise InputError(
             f"back end 'openvino': {error}; install it with: uv sync --extra openvino"
         ) from None
-    backend = OpenVino()
+    backend = OpenVino(precision)
     # Torch shifts the context between two calls. Threads of its own would then wait for more,
     # spinning, on the cores that OpenVINO's next call needs: one frame in a hundred took twice
     # to four times as long.

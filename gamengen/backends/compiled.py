@@ -5,9 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gamengen.backends.eager import Eager, Precision
+from gamengen.backends.eager import Eager
 from gamengen.model.denoiser import Denoiser
 from gamengen.model.sampler import DenoiserFn
+from gamengen.runtime.device import Format
 
 # With CUDA graphs; without an accelerator that mode only complains about every operation.
 MODE = "reduce-overhead" if torch.accelerator.is_available() else "default"
@@ -20,7 +21,7 @@ class Compiled(Eager):
     output is overwritten by its next run; whoever called it has used it up by then.
     """
 
-    def __init__(self, where: torch.device, precision: Precision = "fp32") -> None:
+    def __init__(self, where: torch.device, precision: Format = "fp32") -> None:
         super().__init__(where, precision, "compile")
         self.per_thread = where.type == "cuda"  # its graphs are
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from gamengen.model.autoencoder import Autoencoder, to_uint8
 from gamengen.model.denoiser import Denoiser
 from gamengen.model.sampler import DenoiserFn
+from gamengen.runtime.device import Format
 
-Precision = Literal["fp32", "bf16", "fp16"]
-FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Whole = TypeVar("Whole", Denoiser, Autoencoder)
 
 
@@ -25,7 +24,7 @@ class Eager:
     per_thread = False
 
     def __init__(
-        self, where: torch.device, precision: Precision = "fp32", name: str = "eager"
+        self, where: torch.device, precision: Format = "fp32", name: str = "eager"
     ) -> None:
         self.where, self.precision, self.name = where, precision, name
 
@@ -42,11 +41,11 @@ class Eager:
 
 
 class Cast(nn.Module):
-    """A network with weights in one format that takes and gives float32."""
+    """A network with weights in bfloat16 that takes and gives float32."""
 
-    def __init__(self, net: nn.Module, kind: torch.dtype) -> None:
+    def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net, self.kind = net.to(kind), kind
+        self.net = net.to(torch.bfloat16)
 
     def forward(self, *args: Any, **named: Any) -> Any:
         out = self.net(
@@ -57,13 +56,13 @@ class Cast(nn.Module):
 
     def _cast(self, value: Any) -> Any:
         floating = isinstance(value, Tensor) and value.is_floating_point()
-        return value.to(self.kind) if floating else value
+        return value.bfloat16() if floating else value
 
 
-def cast(whole: Whole, part: str, precision: Precision) -> Whole:
+def cast(whole: Whole, part: str, precision: Format) -> Whole:
     """A copy whose network has that part in that precision; what goes around stays float32."""
     if precision == "fp32":
         return whole
     whole = deepcopy(whole)
-    setattr(whole.net, part, Cast(getattr(whole.net, part), FORMATS[precision]))
+    setattr(whole.net, part, Cast(getattr(whole.net, part)))
     return whole

@@ -1,4 +1,4 @@
-"""OpenVINO on CPUs, float32: the networks converted once, at static shapes."""
+"""OpenVINO on CPUs: the networks converted once, at static shapes."""
 
 import threading
 import warnings
@@ -13,10 +13,16 @@ from torch.jit._trace import TracerWarning
 from gamengen.model.autoencoder import Autoencoder, to_uint8
 from gamengen.model.denoiser import Denoiser
 from gamengen.model.sampler import DenoiserFn
+from gamengen.runtime import device
+from gamengen.runtime.device import Format, Precision
+from gamengen.runtime.errors import InputError
 
-# Snippets, OpenVINO's own kernel fusion, crash its compiler in float32 (2026.4.1): on AVX-512
-# without AMX in an earlier U-Net's attention, on AVX2 in this one's group normalisation.
-CONFIG = {"PERFORMANCE_HINT": "LATENCY", "SNIPPETS_MODE": "DISABLE"}
+CONFIG: dict[Format, dict[str, str]] = {
+    # Snippets, OpenVINO's own kernel fusion, crash its compiler in float32 (2026.4.1): on AVX-512
+    # without AMX in an earlier U-Net's attention, on AVX2 in this one's group normalisation.
+    "fp32": {"INFERENCE_PRECISION_HINT": "f32", "SNIPPETS_MODE": "DISABLE"},
+    "bf16": {"INFERENCE_PRECISION_HINT": "bf16"},
+}
 
 
 class Shown(nn.Module):
@@ -51,10 +57,14 @@ class OpenVino:
     plays on this back end.
     """
 
-    name, precision, per_thread = "openvino", "fp32", False
+    name, per_thread = "openvino", False
     where = torch.device("cpu")
 
-    def __init__(self) -> None:
+    def __init__(self, precision: Precision = "auto") -> None:
+        """Raises InputError where the CPU has no bfloat16: OpenVINO would use float32 unasked."""
+        self.precision = device.resolve(precision, self.where)
+        if self.precision != device.resolve("auto", self.where) == "fp32":
+            raise InputError("precision bf16: this CPU has none; auto and fp32 are float32 here")
         self.threads = torch.get_num_threads()
         self.compiled: dict[tuple[nn.Module, int], openvino.CompiledModel] = {}
         self.lock = threading.Lock()
@@ -74,8 +84,8 @@ class OpenVino:
     def _compile(
         self, net: nn.Module, batch: int, build: Callable[[], openvino.Model]
     ) -> openvino.CompiledModel:
-        config = CONFIG | {
-            "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16, where the CPU has it
+        config = CONFIG[self.precision] | {
+            "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": self.threads,
         }
         with self.lock:

@@ -6,11 +6,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-
-import torch
+from typing import get_args
 
 from gamengen.backends.backend import NAMES, open_backend
-from gamengen.backends.eager import FORMATS, Precision
 from gamengen.bench import full_size
 from gamengen.bench.machine import this_machine
 from gamengen.bench.speed import Speed, play
@@ -19,6 +17,7 @@ from gamengen.data.replay import load_episodes
 from gamengen.game.engine import History
 from gamengen.model.weights import Role, Weights, load_weights, newest
 from gamengen.play.dream import Dream, Settings, defaults
+from gamengen.runtime.device import Format, Precision
 from gamengen.runtime.errors import InputError
 
 TOO_SLOW = 1000  # ms a frame: where eager is slower, no other way is worth its build
@@ -30,7 +29,7 @@ class Row:
 
     model: str
     backend: str
-    precision: str
+    precision: Format | None
     settings: Settings | None
     speed: Speed | None
     note: str = ""
@@ -73,7 +72,7 @@ def measure(model: str, weights: Weights, history: History, options: Options) ->
     slow = ""
     for name in options.backends:
         if slow:
-            yield Row(model, name, "", None, None, slow)
+            yield Row(model, name, None, None, None, slow)
             continue
         try:
             backend = open_backend(name, options.precision)
@@ -86,7 +85,7 @@ def measure(model: str, weights: Weights, history: History, options: Options) ->
                 if name == "eager" and speed.frame.p50 / steps > TOO_SLOW:
                     slow = f"not tried: eager takes {speed.frame.p50 / 1e3:.1f} s a frame"
         except Exception as error:  # whatever a back end's own libraries raise
-            yield Row(model, name, "", None, None, reason(error))
+            yield Row(model, name, None, None, None, reason(error))
 
 
 def reason(error: Exception) -> str:
@@ -106,7 +105,7 @@ def _full_size(weights: Weights, options: Options) -> Iterator[Row]:
     try:
         large = full_size.full_size(weights.teacher.game)
     except (MemoryError, RuntimeError) as error:  # torch's own want of memory
-        yield from (Row(model, name, "", None, None, reason(error)) for name in backends)
+        yield from (Row(model, name, None, None, None, reason(error)) for name in backends)
         return
     yield from measure(model, large, full_size.any_history(), replace(options, backends=backends))
 
@@ -173,13 +172,7 @@ def parse(arguments: Sequence[str]) -> Options:
     add("--seconds", type=float, default=20, help="of play per row")
     add("--steps", type=int, nargs="+", default=[1, 4])
     add("--backends", nargs="+", choices=NAMES, default=list(NAMES))
-    add(
-        "--precision",
-        choices=list(FORMATS),
-        # Half the bits on an accelerator; few CPUs are faster for them.
-        default="bf16" if torch.accelerator.is_available() else "fp32",
-        help="of eager and compile",
-    )
+    add("--precision", choices=get_args(Precision), default="auto", help="(%(default)s)")
     add("--full-size", action=argparse.BooleanOptionalAction, default=True, help="SD 1.4's size")
     options = Options(**vars(parser.parse_args(arguments)))
     if not options.out.absolute().parent.is_dir():

@@ -16,6 +16,7 @@ from gamengen.model.weights import newest
 from gamengen.play import blind, source
 from gamengen.play.blind import Answers
 from gamengen.play.server import create_app
+from gamengen.play.trials import in_words
 from gamengen.runtime.errors import InputError
 
 MAX_MESSAGE = 1 << 20  # bytes: longer ones close the connection before they are read
@@ -89,7 +90,8 @@ def main() -> None:
         sys.exit(130)
     names = {name.lower() for name in [*args.name, args.host]}
     app = create_app(played, Answers(args.answers), args.sessions, names)
-    print(f"the model in {args.model}: play at {url} (Ctrl+C ends it)", flush=True)
+    how = f"{in_words(played.defaults[played.first])}; {backend.name}, {backend.precision}"
+    print(f"the model in {args.model}: play at {url} (Ctrl+C ends it)\n({how})", flush=True)
     if args.open:
         threading.Timer(1.0, webbrowser.open, [url]).start()
     with suppress(KeyboardInterrupt):  # raised again by uvicorn once it has ended

@@ -1,11 +1,17 @@
-"""No faster than the game, and how fast that is."""
+"""Neither faster than the game nor, where fewer steps help, slower; and how fast that is."""
 
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from gamengen.game.engine import History
+from gamengen.play.dream import Dream, Settings, Timings
+from gamengen.runtime import device
 
 SECONDS_MEASURED = 2.0
+SHARE = 0.8  # of the game's frame for a frame of the model's: the rest is the page's and chance's
+TRIED, SECONDS_TRIED = 10, 1.0  # at most so many frames, and no more after so long
 
 
 @dataclass(frozen=True)
@@ -55,3 +61,32 @@ class Pace:
         fps = (len(self.frames) - 1) / spent if spent > 0 else 0.0
         ms = 1000 * sum(seconds for _, seconds in self.frames) / len(self.frames)
         return Rate(fps, ms, fps / self.game_fps)
+
+
+def in_time(dream: Dream, settings: Settings, history: History) -> Settings:
+    """The same, in fewer steps where with all of them this machine falls behind the game.
+
+    XLA, which computes a frame as a whole, keeps them all.
+    """
+    sampling = settings.sampling
+    if sampling.steps == 1 or device.on_xla():
+        return settings
+    dream.settings, dream.measured = replace(settings, sampling=replace(sampling, steps=1)), True
+    dream.start(history)
+    tried: list[Timings] = []
+    begin = time.perf_counter()
+    while len(tried) < TRIED and time.perf_counter() - begin < SECONDS_TRIED:
+        dream.step(dream.facts.no_action)
+        tried.append(dream.timings)
+    steps = steps_in_time(tried, 1000 / float(dream.facts.fps))
+    return replace(settings, sampling=replace(sampling, steps=min(steps, sampling.steps)))
+
+
+def steps_in_time(tried: Sequence[Timings], frame: float) -> int:
+    """How many steps fit into a frame of the game, milliseconds; at least one.
+
+    ``tried`` are frames of one step. Their fastest counts: others may have been held up.
+    """
+    step = min(each.denoise for each in tried)
+    picture = min(each.decode + each.picture for each in tried)
+    return max(1, int((SHARE * frame - picture) / step))

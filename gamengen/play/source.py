@@ -14,6 +14,7 @@ from gamengen.game.facts import GameFacts
 from gamengen.game.real_game import RealGame
 from gamengen.model.weights import Role, load_weights
 from gamengen.play.dream import Dream, Settings, defaults
+from gamengen.play.pace import in_time
 from gamengen.play.turns import Turns
 
 MAX_STARTS = 24
@@ -59,18 +60,23 @@ def load(
     turns = Turns()
     # All sessions share what a back end builds: built now, no page waits for it. What it records
     # for each thread a session records when it begins.
-    Dream(weights, backend).warm_up()
+    dream = Dream(weights, backend)
+    dream.warm_up()
     as_played = defaults(weights)
+    if not weights.distilled:
+        del as_played["student"]
     source = Source(
         facts=episodes.game,
         episodes=episodes,
         context_frames=weights.teacher.context_frames,
         max_noise=weights.teacher.augmentation.max_level,
         guided=weights.teacher.augmentation.context_dropout > 0,
-        new_dream=lambda: Dream(weights, backend, turns=turns),
+        new_dream=lambda: Dream(weights, backend, as_played[weights.first], turns=turns),
         new_real=lambda: new_real(episodes.game),
-        defaults=as_played if weights.distilled else {"teacher": as_played["teacher"]},
+        defaults=as_played,
         first=weights.first,
     )
-    source.history(*source.starts()[0])  # where episodes are played again, the game must start
+    # Where episodes are played again, the game must start.
+    history = source.history(*source.starts()[0])
+    as_played.update({role: in_time(dream, how, history) for role, how in as_played.items()})
     return source

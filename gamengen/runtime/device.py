@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from gamengen.runtime.errors import InputError
 
+Format = Literal["fp32", "bf16"]
 Precision = Literal["auto", "fp32", "bf16"]
 # How long a process waits for another, which may have hours more to do: torch's own limits of 10
 # and 30 minutes are for collectives that all enter together.
@@ -106,7 +107,7 @@ def clip_gradients(optimizer: Optimizer, largest: float, accelerator: Accelerato
     return nn.utils.clip_grad_norm_(weights, largest)
 
 
-def resolve(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
+def resolve(precision: Precision, device: torch.device) -> Format:
     """``auto`` is bfloat16 where the device multiplies it faster than float32."""
     if precision != "auto":
         return precision

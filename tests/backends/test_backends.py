@@ -13,12 +13,14 @@ from gamengen.backends.eager import Eager
 from gamengen.backends.openvino import OpenVino
 from gamengen.model.diffusion import Sampling
 from gamengen.play.dream import Dream, Settings
+from gamengen.runtime import device
 from gamengen.runtime.errors import InputError
 from tests.conftest import on_xla
 from tests.dreams import Made
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
+BFLOAT16 = device.resolve("auto", CPU) == "bf16"  # in this CPU's own instructions
 
 
 def question(made: Made, batch: int) -> list[Tensor]:
@@ -42,7 +44,7 @@ def answers(made: Made, backend: Backend) -> tuple[list[Tensor], Tensor]:
         return velocities, picture(question(made, 1)[0])
 
 
-@pytest.mark.parametrize("backend", [OpenVino(), Compiled(CPU)], ids=lambda b: b.name)
+@pytest.mark.parametrize("backend", [OpenVino("fp32"), Compiled(CPU)], ids=lambda b: b.name)
 def test_float32_back_ends_agree_with_eager(playable: Made, backend: Backend) -> None:
     expected, pixels = answers(playable, Eager(CPU))
     found, shown = answers(playable, backend)
@@ -52,9 +54,15 @@ def test_float32_back_ends_agree_with_eager(playable: Made, backend: Backend) ->
     assert (shown.int() - pixels.int()).abs().max() <= 1, "rounding"
 
 
-def test_half_the_bits_are_close(playable: Made) -> None:
+@pytest.mark.parametrize("name", ["eager", "compile", "openvino"])
+def test_half_the_bits_are_close(playable: Made, name: str) -> None:
+    if name == "openvino" and not BFLOAT16:
+        pytest.skip("this CPU has no bfloat16, and OpenVINO does not emulate it")
     expected, pixels = answers(playable, Eager(CPU))
-    found, shown = answers(playable, Eager(CPU, "bf16"))
+    backend = open_backend(name, "bf16")
+    assert backend.precision == "bf16"
+    found, shown = answers(playable, backend)
+    assert not torch.equal(found[0], expected[0]), "it is really in half the bits"
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.dtype == torch.float32
         torch.testing.assert_close(ours, theirs, atol=0.1, rtol=0.1)
@@ -84,6 +92,19 @@ def test_what_cannot_run_here_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gamengen.backends.openvino", None)
     with pytest.raises(InputError, match="uv sync --extra openvino"):
         open_backend("openvino")
+
+
+def test_each_back_end_is_in_the_faster_precision_unless_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for has, faster in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
+        for name in ("eager", "compile", "openvino"):
+            assert open_backend(name).precision == faster
+            assert open_backend(name, "fp32").precision == "fp32"
+    with pytest.raises(InputError, match="precision bf16: this CPU has none"):
+        open_backend("openvino", "bf16")
 
 
 def test_openvino_has_the_cores_for_itself() -> None:

@@ -32,7 +32,7 @@ def command(source: Source, monkeypatch: pytest.MonkeyPatch) -> Iterator[MagicMo
     """``make play`` that neither loads nor listens; gives what it serves."""
     monkeypatch.setattr(sys, "argv", ["play", "--host", "My.Host", "--name", "OTHER", "--no-open"])
     monkeypatch.setattr(__main__, "bind", lambda host, port: (None, f"http://{host}:{port}/"))
-    monkeypatch.setattr(__main__, "open_backend", lambda name: None)
+    monkeypatch.setattr(__main__, "open_backend", MagicMock())
     monkeypatch.setattr(__main__.source, "load", lambda data, backend: source)
     with patch.object(__main__, "serve") as serve:
         yield serve

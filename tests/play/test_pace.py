@@ -1,12 +1,21 @@
 """Real time at most, newest frame only, no tap lost."""
 
 import asyncio
+import time
 
 import pytest
+import torch
+from torch import Tensor
 
-from gamengen.play.pace import Pace
+from gamengen.backends.eager import Eager
+from gamengen.model.denoiser import Denoiser
+from gamengen.model.diffusion import Sampling
+from gamengen.model.sampler import DenoiserFn
+from gamengen.play.dream import Dream, Settings, Timings
+from gamengen.play.pace import Pace, in_time, steps_in_time
 from gamengen.play.protocol import BLOCK, BadMessage, Keys, Leave, SetSampling, pack
 from gamengen.play.queues import IN_FLIGHT, MAX_WAITING, Inbox, Outbox
+from tests.dreams import Made
 from tests.play.fuzz import settings_fields
 from tests.play.player import unpack
 
@@ -108,3 +117,36 @@ def test_messages_come_apart_again() -> None:
     assert pictures == [b"one", b"three"]
     sizes = {len(pack({"type": "frame"}, [bytes(n)], padded=True)) for n in (1, 900, 9000)}
     assert sizes == {BLOCK}
+
+
+def test_as_many_steps_as_fit_into_four_fifths_of_a_frame() -> None:
+    for step, picture, steps in ((5, 4, 8), (16, 12, 2), (22, 12, 1), (500, 40, 1), (5.2, 4, 8)):
+        held_up = Timings(9 * step, 9 * picture, 1.0)
+        tried = [held_up, Timings(step, picture, 0.0), held_up]
+        assert steps_in_time(tried, frame=57.1) == steps
+
+
+class Slow(Eager):
+    """Whose every pass takes a while longer."""
+
+    seconds = 0.0
+
+    def velocity(self, denoiser: Denoiser) -> DenoiserFn:
+        faster = super().velocity(denoiser)
+
+        def slower(*inputs: Tensor) -> Tensor:
+            time.sleep(self.seconds)
+            return faster(*inputs)
+
+        return slower
+
+
+def test_a_slow_machine_takes_fewer_steps_and_changes_nothing_else(playable: Made) -> None:
+    backend = Slow(torch.device("cpu"))
+    dream = Dream(playable.weights, backend)
+    asked = Settings("teacher", Sampling(2, shift=2.0))
+    for backend.seconds, steps in ((0.0, 2), (1 / float(dream.facts.fps), 1)):
+        told = in_time(dream, asked, playable.history)
+        assert told == Settings("teacher", Sampling(steps, shift=2.0))
+    student = Settings("student", Sampling(1))
+    assert in_time(dream, student, playable.history) is student
