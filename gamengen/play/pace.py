@@ -66,7 +66,8 @@ class Pace:
 def in_time(dream: Dream, settings: Settings, history: History) -> Settings:
     """The same, in fewer steps where with all of them this machine falls behind the game.
 
-    XLA, which computes a frame as a whole, keeps them all.
+    ``shift`` falls as ``steps`` do, so that the last is taken at about the same noise. XLA, which
+    computes a frame as a whole, keeps them all.
     """
     sampling = settings.sampling
     if sampling.steps == 1 or device.on_xla():
@@ -78,8 +79,9 @@ def in_time(dream: Dream, settings: Settings, history: History) -> Settings:
     while len(tried) < TRIED and time.perf_counter() - begin < SECONDS_TRIED:
         dream.step(dream.facts.no_action)
         tried.append(dream.timings)
-    steps = steps_in_time(tried, 1000 / float(dream.facts.fps))
-    return replace(settings, sampling=replace(sampling, steps=min(steps, sampling.steps)))
+    steps = min(sampling.steps, steps_in_time(tried, 1000 / float(dream.facts.fps)))
+    shift = max(1.0, sampling.shift * steps / sampling.steps)
+    return replace(settings, sampling=replace(sampling, steps=steps, shift=shift))
 
 
 def steps_in_time(tried: Sequence[Timings], frame: float) -> int:

@@ -141,12 +141,14 @@ class Slow(Eager):
         return slower
 
 
-def test_a_slow_machine_takes_fewer_steps_and_changes_nothing_else(playable: Made) -> None:
+def test_a_slow_machine_takes_fewer_steps_and_less_shift_and_changes_nothing_else(
+    playable: Made,
+) -> None:
     backend = Slow(torch.device("cpu"))
     dream = Dream(playable.weights, backend)
-    asked = Settings("teacher", Sampling(2, shift=2.0))
-    for backend.seconds, steps in ((0.0, 2), (1 / float(dream.facts.fps), 1)):
-        told = in_time(dream, asked, playable.history)
-        assert told == Settings("teacher", Sampling(steps, shift=2.0))
+    asked = Settings("teacher", Sampling(2, context_noise=0.1, shift=5.0))
+    slow = Settings("teacher", Sampling(1, context_noise=0.1, shift=2.5))
+    for backend.seconds, told in ((0.0, asked), (1 / float(dream.facts.fps), slow)):
+        assert in_time(dream, asked, playable.history) == told
     student = Settings("student", Sampling(1))
     assert in_time(dream, student, playable.history) is student
