@@ -54,11 +54,11 @@ def open_backend(name: str, precision: Precision = "auto") -> Backend:
     if name not in NAMES:
         raise InputError(f"back end {name!r}: there are {', '.join(NAMES)}")
     torch.set_num_threads(THREADS)
-    if name == "openvino":
-        return _open_openvino(precision)
     if device.on_xla() != (name == "xla"):
         found = "is set" if device.on_xla() else "is not set"
         raise InputError(f"back end {name!r}: PJRT_DEVICE {found}: it decides whether XLA is used")
+    if name == "openvino":
+        return _open_openvino(precision)
     where = device.start().device
     resolved = device.resolve(precision, where)
     if name == "compile":

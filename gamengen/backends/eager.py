@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -27,12 +28,13 @@ class Eager:
         self, where: torch.device, precision: Format = "fp32", name: str = "eager"
     ) -> None:
         self.where, self.precision, self.name = where, precision, name
+        self.cast = cache(cast)  # one copy, whoever plays
 
     def velocity(self, denoiser: Denoiser) -> DenoiserFn:
-        return self.made(cast(denoiser.to(self.where), "unet", self.precision))
+        return self.made(self.cast(denoiser.to(self.where), "unet", self.precision))
 
     def picture(self, decoder: Autoencoder) -> Callable[[Tensor], Tensor]:
-        net = cast(decoder.to(self.where), "decoder", self.precision)
+        net = self.cast(decoder.to(self.where), "decoder", self.precision)
         return self.made(lambda latent: to_uint8(net.decode(latent))[0])
 
     def made(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:

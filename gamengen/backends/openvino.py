@@ -63,7 +63,7 @@ class OpenVino:
     def __init__(self, precision: Precision = "auto") -> None:
         """Raises InputError where the CPU has no bfloat16: OpenVINO would use float32 unasked."""
         self.precision = device.resolve(precision, self.where)
-        if self.precision != device.resolve("auto", self.where) == "fp32":
+        if self.precision == "bf16" and device.resolve("auto", self.where) == "fp32":
             raise InputError("precision bf16: this CPU has none; auto and fp32 are float32 here")
         self.threads = torch.get_num_threads()
         self.compiled: dict[tuple[nn.Module, int], openvino.CompiledModel] = {}

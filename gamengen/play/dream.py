@@ -109,15 +109,16 @@ class Dream:
         self._sampler = Sampler(denoiser, sampling, self.velocities[settings.model])
         self._settings = settings
 
+    @torch.no_grad()
     def warm_up(self) -> None:
         """Build whatever the back end builds: every network, with and without guidance."""
         net, where = self.weights.teacher, self.backend.where
+        nothing = torch.tensor([self.facts.no_action]).to(where)
+        # By way of the encoder: the memory layout of what it gives is part of what is built.
+        black = self._encode(np.zeros((1, self.facts.height, self.facts.width, 3), np.uint8))
+        context, actions = pad_history(black, nothing, self.context_frames, self.facts.before_start)
         for velocity in set(self.velocities.values()):
-            past = RollingContext(
-                torch.zeros(1, net.context_frames, *net.latent_shape).to(where),
-                torch.zeros(1, net.context_frames, dtype=torch.int64).to(where),
-            )
-            nothing = torch.tensor([self.facts.no_action]).to(where)
+            past = RollingContext(context[None], actions[None])
             for guidance in (1.0, 2.0) if net.augmentation.context_dropout else (1.0,):
                 sampler = Sampler(net, Sampling(1, guidance), velocity)
                 for _ in range(CALLS_TO_RECORD):

@@ -10,7 +10,7 @@ from gamengen.play.dream import Dream, Settings, Timings
 from gamengen.runtime import device
 
 SECONDS_MEASURED = 2.0
-SHARE = 0.8  # of the game's frame for a frame of the model's: the rest is the page's and chance's
+SHARE = 0.5  # of the game's frame for the model's at its fastest: the browser has the same cores
 TRIED, SECONDS_TRIED = 10, 1.0  # at most so many frames, and no more after so long
 
 
@@ -64,16 +64,17 @@ class Pace:
 
 
 def in_time(dream: Dream, settings: Settings, history: History) -> Settings:
-    """The same, in fewer steps where with all of them this machine falls behind the game.
+    """The same, in no more steps than surely keep the game's pace on this machine.
 
-    ``shift`` falls as ``steps`` do, so that the last is taken at about the same noise. XLA, which
-    computes a frame as a whole, keeps them all.
+    ``shift`` falls in proportion to them, as what two to six steps are best at does
+    (docs/decisions/model.md). XLA, which computes a frame as a whole, keeps them all.
     """
     sampling = settings.sampling
     if sampling.steps == 1 or device.on_xla():
         return settings
     dream.settings, dream.measured = replace(settings, sampling=replace(sampling, steps=1)), True
     dream.start(history)
+    dream.step(dream.facts.no_action)  # not counted: something may still be built
     tried: list[Timings] = []
     begin = time.perf_counter()
     while len(tried) < TRIED and time.perf_counter() - begin < SECONDS_TRIED:

@@ -16,6 +16,7 @@ from gamengen.model.weights import Role, load_weights
 from gamengen.play.dream import Dream, Settings, defaults
 from gamengen.play.pace import in_time
 from gamengen.play.turns import Turns
+from gamengen.runtime.errors import InputError
 
 MAX_STARTS = 24
 
@@ -57,6 +58,11 @@ def load(
     """What ``make repro`` made. Raises InputError, with that remedy, where it has made nothing."""
     data = data.resolve()  # starting ViZDoom changes the folder for a moment
     weights, episodes = load_weights(data), load_episodes(data)
+    if episodes.game != weights.teacher.game:
+        raise InputError(
+            f"{data}: its episodes are of another game, or recorded otherwise, than those that "
+            "the denoiser learned from: finish make repro, or play with --model data/pretrained"
+        )
     turns = Turns()
     # All sessions share what a back end builds: built now, no page waits for it. What it records
     # for each thread a session records when it begins.

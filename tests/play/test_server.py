@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -25,6 +26,7 @@ from gamengen.play.picture import from_jpeg, to_jpeg
 from gamengen.play.server import create_app
 from gamengen.play.source import Source, load
 from gamengen.runtime.errors import InputError
+from tests.artifacts import make_all, make_episodes
 from tests.play.fuzz import mangled, settings_fields
 from tests.play.player import ORIGIN, Player, png
 from tests.play.worlds import StripedWorld, tiny_source, until
@@ -421,6 +423,14 @@ def test_a_game_that_ends_cuts_the_trial_short(tmp_path: Path, answers: Answers)
 
 def test_nothing_made_yet_says_how_to(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="make repro"):
+        load(tmp_path, open_backend("eager"))
+
+
+def test_episodes_of_another_game_than_the_models_are_told(tmp_path: Path) -> None:
+    make_all(tmp_path)
+    shutil.rmtree(tmp_path / "episodes")
+    make_episodes(tmp_path / "episodes", height=40, width=48)
+    with pytest.raises(InputError, match=f"{tmp_path}: its episodes are of another game"):
         load(tmp_path, open_backend("eager"))
 
 
