@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from xdist.scheduler import LoadScopeScheduling
 
 import gamengen  # noqa: F401  settles whether torch_xla may be seen, before anything imports it
@@ -108,6 +109,12 @@ class Together(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
     config.option.loadscopereorder = False  # the order is that of ``place``
     return Together(config, log)
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers() -> None:
+    """Whatever ran before: tests are dealt to processes, and compare within tolerances."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

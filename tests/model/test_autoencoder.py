@@ -194,7 +194,7 @@ def test_stable_diffusions_autoencoder_keeps_its_own_scale(
         expected = theirs.encode(pad(frames, ours.facts)).latent_dist.mean * 0.18215
         torch.testing.assert_close(latents, expected, atol=1e-5, rtol=1e-4)
         picture = theirs.decode(expected / 0.18215).sample[:, :, :60]
-        torch.testing.assert_close(ours.decode(latents), picture, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(ours.decode(expected), picture, atol=1e-5, rtol=1e-4)
     assert len(ours.decoder_modules()) == 2
 
 
