@@ -5,12 +5,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from gamengen.game.engine import History
 from gamengen.play.dream import Dream, Settings, Timings
 from gamengen.runtime import device
 
 SECONDS_MEASURED = 2.0
-SHARE = 0.5  # of the game's frame for the model's at its fastest: the browser has the same cores
+SHARE = 0.65  # of the game's frame for the model's at its fastest: a browser has the same cores
 TRIED, SECONDS_TRIED = 10, 1.0  # at most so many frames, and no more after so long
 
 
@@ -63,7 +65,7 @@ class Pace:
         return Rate(fps, ms, fps / self.game_fps)
 
 
-def in_time(dream: Dream, settings: Settings, history: History) -> Settings:
+def in_time(dream: Dream, settings: Settings) -> Settings:
     """The same, in no more steps than surely keep the game's pace on this machine.
 
     ``shift`` falls in proportion to them, as what two to six steps are best at does
@@ -73,7 +75,8 @@ def in_time(dream: Dream, settings: Settings, history: History) -> Settings:
     if sampling.steps == 1 or device.on_xla():
         return settings
     dream.settings, dream.measured = replace(settings, sampling=replace(sampling, steps=1)), True
-    dream.start(history)
+    black = np.zeros((1, dream.facts.height, dream.facts.width, 3), np.uint8)
+    dream.start(History(0, np.zeros(0, np.int64), black))
     dream.step(dream.facts.no_action)  # not counted: something may still be built
     tried: list[Timings] = []
     begin = time.perf_counter()

@@ -71,6 +71,8 @@ def load(
     as_played = defaults(weights)
     if not weights.distilled:
         del as_played["student"]
+    # Before any episode is played again, which takes a core.
+    as_played = {role: in_time(dream, how) for role, how in as_played.items()}
     source = Source(
         facts=episodes.game,
         episodes=episodes,
@@ -82,7 +84,5 @@ def load(
         defaults=as_played,
         first=weights.first,
     )
-    # Where episodes are played again, the game must start.
-    history = source.history(*source.starts()[0])
-    as_played.update({role: in_time(dream, how, history) for role, how in as_played.items()})
+    source.history(*source.starts()[0])  # where episodes are played again, the game must start
     return source

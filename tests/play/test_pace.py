@@ -119,8 +119,8 @@ def test_messages_come_apart_again() -> None:
     assert sizes == {BLOCK}
 
 
-def test_as_many_steps_as_fit_into_half_a_frame() -> None:
-    for step, picture, steps in ((4.7, 3.8, 5), (5, 4, 4), (12.2, 4, 2), (16, 12, 1), (500, 40, 1)):
+def test_as_many_steps_as_fit_into_two_thirds_of_a_frame() -> None:
+    for step, picture, steps in ((4.7, 3.8, 7), (5, 4, 6), (12.2, 4, 2), (16, 12, 1), (500, 40, 1)):
         held_up = Timings(9 * step, 9 * picture, 1.0)
         tried = [held_up, Timings(step, picture, 0.0), held_up]
         assert steps_in_time(tried, frame=57.1) == steps
@@ -150,10 +150,10 @@ def test_a_slow_machine_takes_fewer_steps_and_less_shift_and_changes_nothing_els
     asked = Settings("teacher", Sampling(2, context_noise=0.1, shift=5.0))
     slow = Settings("teacher", Sampling(1, context_noise=0.1, shift=2.5))
     backend.seconds = 1 / float(dream.facts.fps)
-    assert in_time(dream, asked, playable.history) == slow
+    assert in_time(dream, asked) == slow
     monkeypatch.setattr("gamengen.play.pace.SHARE", 9)  # as if the machine were so much faster
-    assert in_time(dream, asked, playable.history) == asked
+    assert in_time(dream, asked) == asked
     backend.first = 1.5  # what is built at the first frame does not count
-    assert in_time(dream, asked, playable.history) == asked
+    assert in_time(dream, asked) == asked
     student = Settings("student", Sampling(1))
-    assert in_time(dream, student, playable.history) is student
+    assert in_time(dream, student) is student
