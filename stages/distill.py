@@ -1,7 +1,7 @@
 """Stage 6: a one-step student by distribution matching (§3.3.2)."""
 
 from copy import deepcopy
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from gamengen.data.latents import Latents, Window, Windows
 from gamengen.data.loader import Loader
 from gamengen.model import diffusion
 from gamengen.model.denoiser import Denoiser, load_denoiser, require_match
+from gamengen.model.diffusion import Sampling
 from gamengen.model.distillation import dmd_gradient, dmd_loss, inner_timesteps, require_distillable
 from gamengen.model.network import save_model
 from gamengen.model.sampler import guided_velocity
@@ -128,7 +129,7 @@ def main(params: Params, latents_path: Path, denoiser_path: Path, student_path: 
     student.load_state_dict(ema.shadow)
     with output.atomic_output(student_path, accelerator) as folder:
         if accelerator.is_main_process:
-            one_step = replace(teacher.sampling, steps=1, guidance=1.0, shift=1.0)
+            one_step = Sampling(steps=1, context_noise=teacher.sampling.context_noise)
             student.config["sampling"] = asdict(one_step)
             save_model(student, folder)
             train.write_curve(folder / "loss.csv")  # for dvc plots

@@ -195,7 +195,7 @@ def make_all(folder: Path, length: int = 40) -> list[Path]:
     episodes = make_episodes(folder / "episodes", length=length)
     decoder = make_autoencoder(folder / "decoder")
     latents = make_latents(folder / "latents", episodes, decoder)
-    guided = {"steps": 2, "guidance": 1.5, "context_noise": 0.1, "shift": 2.0}
+    guided = {"steps": 2, "guidance": 1.5, "context_noise": 0.1, "shift": 2.0, "order": 2}
     denoiser = make_denoiser(folder / "denoiser", latents, sampling=guided)
     student = make_denoiser(folder / "student", latents, seed=1, sampling={"steps": 1})
     return [episodes, latents, decoder, denoiser, student]

@@ -26,7 +26,7 @@ def main() -> None:
     frames = []
     for name, settings in {
         "plain": Settings("teacher", Sampling(2)),
-        "guided": Settings("teacher", Sampling(2, guidance=1.5, context_noise=0.1, shift=2.0)),
+        "guided": Settings("teacher", Sampling(3, 1.5, context_noise=0.1, shift=2.0, order=2)),
     }.items():
         dream.settings = settings
         dream.start(made.history)

@@ -5,6 +5,9 @@ Symbols: ``x0`` a clean latent or residual, ``eps`` unit Gaussian noise,
 ``v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0`` (Salimans & Ho 2022, appendix D).
 """
 
+import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal, Self
 
 import torch
@@ -118,6 +121,28 @@ def eps_from(v: Tensor, x_t: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
     return ab.sqrt() * v + (1 - ab).sqrt() * x_t
 
 
+def eps_beside(x0: Tensor, x_t: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
+    """The noise that ``x_t`` has where its clean latent is ``x0``; ``alpha_bar`` below 1."""
+    ab = append_dims(alpha_bar, x_t)
+    return (x_t - ab.sqrt() * x0) / (1 - ab).sqrt()
+
+
+def extrapolation(alpha_bars: Sequence[float]) -> list[float]:
+    """How far each step of a sampler extrapolates, in units of the step before: a weight a step.
+
+    ``alpha_bars`` are those of its steps and, last, of where it ends. A step from angle ``phi``
+    (``alpha_bar = cos^2 phi``, Salimans & Ho 2022, appendix D) to ``phi'`` needs the prediction of
+    ``x0`` between the two. The line through the last two predictions has it in the middle: second
+    order, for no more passes (as Lu et al. 2022, DPM-Solver++, section 4.2, in log-SNR, which is
+    infinite where nothing is left of the data). The first step has none before it; the last, which
+    takes away what noise there is, keeps its own.
+    """
+    angles = [math.acos(alpha_bar**0.5) for alpha_bar in alpha_bars]
+    spans = [this - then for this, then in pairwise(angles)]
+    inner = [span / (2 * before) for before, span in pairwise(spans)][:-1]
+    return [0.0, *inner, 0.0][: len(spans)]
+
+
 def predict(
     model: nn.Module,
     x_t: Float[Tensor, "b c h w"],
@@ -135,10 +160,11 @@ def predict(
 class Sampling:
     """How a latent is sampled; it travels with the weights, and whoever samples reads it there."""
 
-    steps: int = Field(gt=0, strict=True)  # of DDIM
+    steps: int = Field(gt=0, strict=True)
     guidance: float = Field(default=1.0, ge=1, le=100, strict=True)  # on past frames; 1 is none
     context_noise: float = Field(default=0.0, ge=0, le=100, strict=True)  # level
     shift: float = Field(default=1.0, ge=1, le=100, strict=True)  # of timesteps, towards noise
+    order: Literal[1, 2] = 1  # of the solver: 1 is DDIM, 2 extrapolates
 
 
 class Augmentation(Settings):

@@ -1,6 +1,7 @@
-"""The next frame, and frames after it: DDIM with guidance on past frames."""
+"""The next frame, and frames after it: DDIM or its second order, with guidance on past frames."""
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int64
@@ -52,6 +53,9 @@ class Sampler:
         self.timesteps = denoiser.noise_schedule.sampling_timesteps(sampling.steps, sampling.shift)
         alpha_bars = denoiser.noise_schedule.alpha_bars()
         self.alpha_bars = [float(alpha_bars[t]) for t in self.timesteps] + [1.0]
+        self.ahead = diffusion.extrapolation(self.alpha_bars)
+        if sampling.order == 1:
+            self.ahead = [0.0] * sampling.steps
 
     @torch.no_grad()
     def next_latent(
@@ -75,15 +79,16 @@ class Sampler:
             context = self.denoiser.augmentation.apply(context, context_eps, level)
         condition = context, actions, level_class
         guidance, null_class = self.sampling.guidance, self.denoiser.null_context_class
-        x_t = noise
-        for t, now, then in zip(
-            self.timesteps, self.alpha_bars[:-1], self.alpha_bars[1:], strict=True
+        x_t, x0 = noise, noise
+        for t, (now, then), ahead in zip(
+            self.timesteps, pairwise(self.alpha_bars), self.ahead, strict=True
         ):
             alpha_bar = torch.full((len(x_t),), now, device=x_t.device)
             v = guided_velocity(self.velocity, x_t, t, *condition, guidance, null_class)
-            x0 = diffusion.x0_from(v, x_t, alpha_bar)
-            eps = diffusion.eps_from(v, x_t, alpha_bar)
-            x_t = diffusion.add_noise(x0, eps, torch.full_like(alpha_bar, then))
+            before, x0 = x0, diffusion.x0_from(v, x_t, alpha_bar)
+            middle = torch.lerp(before, x0, 1 + ahead)
+            eps = diffusion.eps_beside(middle, x_t, alpha_bar)
+            x_t = diffusion.add_noise(middle, eps, torch.full_like(alpha_bar, then))
         return diffusion.from_residual(x_t, context, self.denoiser.residual_std)
 
     def draw(

@@ -68,8 +68,7 @@ class Pace:
 def in_time(dream: Dream, settings: Settings) -> Settings:
     """The same, in no more steps than surely keep the game's pace on this machine.
 
-    ``shift`` falls in proportion to them, as what two to six steps are best at does
-    (docs/decisions/model.md). XLA, which computes a frame as a whole, keeps them all.
+    XLA, which computes a frame as a whole, keeps them all.
     """
     sampling = settings.sampling
     if sampling.steps == 1 or device.on_xla():
@@ -84,8 +83,7 @@ def in_time(dream: Dream, settings: Settings) -> Settings:
         dream.step(dream.facts.no_action)
         tried.append(dream.timings)
     steps = min(sampling.steps, steps_in_time(tried, 1000 / float(dream.facts.fps)))
-    shift = max(1.0, sampling.shift * steps / sampling.steps)
-    return replace(settings, sampling=replace(sampling, steps=steps, shift=shift))
+    return replace(settings, sampling=replace(sampling, steps=steps))
 
 
 def steps_in_time(tried: Sequence[Timings], frame: float) -> int:

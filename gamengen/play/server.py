@@ -204,6 +204,7 @@ def hello(source: Source) -> dict[str, Any]:
                 "guidance": protocol.MAX_GUIDANCE if source.guided else 1,
                 "context_noise": source.max_noise,
                 "shift": 1 if name == "student" else protocol.MAX_SHIFT,
+                "order": 1 if name == "student" else 2,
             }
             for name in source.defaults
         },

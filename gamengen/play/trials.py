@@ -181,4 +181,5 @@ def in_words(settings: Settings) -> str:
     text = f"{settings.model}, {how.steps} step" + ("" if how.steps == 1 else "s")
     text += f", guidance {how.guidance:g}" if how.guidance != 1 else ""
     text += f", noise {how.context_noise:g}" if how.context_noise else ""
-    return text + (f", shift {how.shift:g}" if how.shift != 1 else "")
+    text += f", shift {how.shift:g}" if how.shift != 1 else ""
+    return text + (f", order {how.order}" if how.order != 1 else "")

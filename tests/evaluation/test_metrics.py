@@ -55,9 +55,9 @@ def models(paths: list[Path]) -> list[Model]:
 def test_models_are_sampled_as_asked(paths: list[Path]) -> None:
     """As their folders say, but for the number of steps."""
     net = load_denoiser(paths[3])
-    net.sampling = Sampling(2, 1.5, context_noise=0.1, shift=2.0)
+    net.sampling = Sampling(2, 1.5, context_noise=0.1, shift=2.0, order=2)
     (four,) = teachers(net, [4])
-    assert four.sampler.sampling == Sampling(4, 1.5, context_noise=0.1, shift=2.0)
+    assert four.sampler.sampling == Sampling(4, 1.5, context_noise=0.1, shift=2.0, order=2)
     assert student(net).sampler.sampling == as_played(net).sampler.sampling == net.sampling
     with pytest.raises(InputError, match=r"teacher_steps: \[1, 101\]: the denoiser has 100"):
         teachers(net, [1, 101])

@@ -1,5 +1,7 @@
 """The sampler against a case with a known answer."""
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor
@@ -59,6 +61,37 @@ def test_two_steps_keep_most_where_their_noise_is_as_large_as_the_signal(
         kept[shift] = (ab * (1 - ab)) ** 0.5 * variance / (ab * variance + 1 - ab)
         torch.testing.assert_close(sampled, net.mean + kept[shift] * noise, atol=1e-4, rtol=1e-4)
     assert max(kept, key=lambda shift: kept[shift]) == better
+
+
+@pytest.mark.parametrize(("variance", "shift"), [(0.1, 1.0), (1.0, 1.0), (6.0, 3.0)])
+def test_four_times_the_steps_err_by_a_power_of_four_less(variance: float, shift: float) -> None:
+    """The power is the solver's order; the exact flow is ``x0 = mean + std noise``."""
+    net = Gaussian()
+    net.variance, net.noise_schedule = torch.tensor(variance), COSINE
+
+    def error(steps: int, order: Literal[1, 2]) -> float:
+        noise, sampled = sample(net, Sampling(steps=steps, shift=shift, order=order))
+        return float((sampled - net.mean - net.variance.sqrt() * noise).abs().mean())
+
+    assert 3.5 < error(16, 1) / error(64, 1) < 4
+    assert error(16, 2) / error(64, 2) > 10
+    assert error(4, 2) < error(4, 1)
+
+
+def test_what_varies_much_is_worth_more_than_sixteen_steps_in_four() -> None:
+    """As enemies do: four steps of the second order are nearer than sixteen of the first."""
+    net = Gaussian()
+    net.variance, net.noise_schedule = torch.tensor(6.0), COSINE
+    exact = net.mean + net.variance.sqrt() * sample(net, Sampling(steps=1))[0]
+    four = sample(net, Sampling(steps=4, shift=3.0, order=2))[1]
+    sixteen = sample(net, Sampling(steps=16, shift=3.0))[1]
+    assert (four - exact).abs().mean() < (sixteen - exact).abs().mean()
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_two_steps_have_nothing_to_extrapolate(steps: int) -> None:
+    one, two = (sample(Gaussian(), Sampling(steps=steps, order=order))[1] for order in (1, 2))
+    assert torch.equal(one, two)
 
 
 def test_context_noise_that_is_told_but_not_given_is_refused() -> None:

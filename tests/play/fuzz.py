@@ -9,7 +9,7 @@ from typing import Any
 def settings_fields(**changes: Any) -> dict[str, Any]:
     """The fields of a good settings message, some of them others."""
     good = {"model": "teacher", "steps": 4, "guidance": 1.5, "context_noise": 0.1}
-    return good | {"shift": 2.0} | changes
+    return good | {"shift": 2.0, "order": 2} | changes
 
 
 GOOD: list[dict[str, Any]] = [

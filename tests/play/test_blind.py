@@ -16,8 +16,8 @@ from gamengen.runtime.errors import InputError
 
 
 def test_settings_in_words() -> None:
-    told = Settings("teacher", Sampling(4, guidance=1.5, context_noise=0.1, shift=2.5))
-    assert trials.in_words(told) == "teacher, 4 steps, guidance 1.5, noise 0.1, shift 2.5"
+    told = Settings("teacher", Sampling(4, 1.5, context_noise=0.1, shift=2.5, order=2))
+    assert trials.in_words(told) == "teacher, 4 steps, guidance 1.5, noise 0.1, shift 2.5, order 2"
     assert trials.in_words(Settings("student", Sampling(1))) == "student, 1 step"
 
 

@@ -25,7 +25,7 @@ def dream_of(made: Made, settings: Settings | None = None, seed: int = 0) -> Dre
     "settings",
     [
         Settings("student", Sampling(1)),
-        Settings("teacher", Sampling(3, 1.5, 0.1, shift=2.0)),
+        Settings("teacher", Sampling(3, 1.5, 0.1, shift=2.0, order=2)),
         Settings("student", Sampling(1, 2.0)),
     ],
 )

@@ -142,13 +142,13 @@ class Slow(Eager):
         return slower
 
 
-def test_a_slow_machine_takes_fewer_steps_and_less_shift_and_changes_nothing_else(
+def test_a_slow_machine_takes_fewer_steps_and_changes_nothing_else(
     playable: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = Slow(torch.device("cpu"))
     dream = Dream(playable.weights, backend)
     asked = Settings("teacher", Sampling(2, context_noise=0.1, shift=5.0))
-    slow = Settings("teacher", Sampling(1, context_noise=0.1, shift=2.5))
+    slow = Settings("teacher", Sampling(1, context_noise=0.1, shift=5.0))
     backend.seconds = 1 / float(dream.facts.fps)
     assert in_time(dream, asked) == slow
     monkeypatch.setattr("gamengen.play.pace.SHARE", 9)  # as if the machine were so much faster

@@ -43,7 +43,7 @@ def test_bad_messages_are_named(message: str, named: str) -> None:
         parse(message)
 
 
-@pytest.mark.parametrize("field", ["steps", "guidance", "context_noise", "shift"])
+@pytest.mark.parametrize("field", ["steps", "guidance", "context_noise", "shift", "order"])
 @pytest.mark.parametrize("value", [-1, 1e9, math.nan, math.inf, "1", None])
 def test_settings_have_ranges(field: str, value: object) -> None:
     with pytest.raises(BadMessage, match=field):

@@ -119,7 +119,7 @@ def test_settings_take_effect_on_the_next_frame(client: TestClient, app: FastAPI
             "settings", **settings_fields(model="teacher", steps=3, guidance=1.5, context_noise=0.2)
         )
         (session,) = app.state.sessions
-        asked = Settings("teacher", Sampling(3, guidance=1.5, context_noise=0.2, shift=2.0))
+        asked = Settings("teacher", Sampling(3, 1.5, context_noise=0.2, shift=2.0, order=2))
         until(lambda: session.match.dream.settings == asked, 1)
         player.until("frame", lambda h: h["since_real"] > 20)
         player.say(

@@ -331,6 +331,7 @@ const SLIDERS = {
   guidance: "guidance",
   noise: "context_noise",
   shift: "shift",
+  order: "order",
 };
 
 function showModel(name, send = true) {
@@ -351,6 +352,7 @@ function showSettings() {
   $("guidance-out").textContent = $("guidance").value === "1" ? "1 (none)" : $("guidance").value;
   $("noise-out").textContent = $("noise").value;
   $("shift-out").textContent = $("shift").value === "1" ? "1 (none)" : $("shift").value;
+  $("order-out").textContent = $("order").value === "1" ? "1 (DDIM)" : $("order").value;
 }
 
 function sendSettings() {
