@@ -111,10 +111,14 @@ def resolve(precision: Precision, device: torch.device) -> Format:
     """``auto`` is bfloat16 where the device multiplies it faster than float32."""
     if precision != "auto":
         return precision
-    if on_xla() or device.type != "cpu":
+    if on_xla():
         return "bf16"
-    # A CPU that has neither emulates bfloat16, and is slower than in float32.
-    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    # What has no instructions for bfloat16 emulates it, and is slower than in float32: older CPUs,
+    # and GPUs before Ampere.
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return "bf16" if native else "fp32"
 
 
