@@ -14,8 +14,9 @@ from gamengen.evaluation.fvd import frechet_distance
 from gamengen.evaluation.heldout import Heldout
 from gamengen.evaluation.instruments import Instruments
 from gamengen.evaluation.player import Model, Progress, roll_out
-from gamengen.evaluation.scores import Nested
+from gamengen.evaluation.scores import Nested, write
 from gamengen.evaluation.shards import Batch, Job, Table, with_prefix
+from gamengen.evaluation.statistics import ratio
 from gamengen.model.autoencoder import to_float
 from gamengen.runtime.settings import Settings
 
@@ -167,11 +168,10 @@ def summary(table: Table | None, names: Sequence[str]) -> Nested:
             },
         }
         if area and area["real"].any():
-            quarters = enumerate(np.array_split(area[name], PARTS, axis=1), 1)
-            found[name] |= {
-                f"enemies_{number}": round(float(part.mean() / area["real"].mean()), 3)
-                for number, part in quarters
-            }
+            for number, part in enumerate(np.array_split(area[name], PARTS, axis=1), 1):
+                each, theirs = part.mean(1), area["real"].mean(1)
+                kept = ratio(each, theirs, table["episode"], empty=True)
+                write(found[name], f"enemies_{number}", kept, 3)
     return found
 
 

@@ -43,12 +43,13 @@ def test_what_drifts_is_named(shown: torch.Tensor, unusual: list[str]) -> None:
 def test_a_summary_ranks_a_drift_behind_other_real_frames() -> None:
     random = np.random.default_rng(0)
     drift = np.linspace(0, 4, 40)[None, :, None]
-    table = {}
+    table = {"episode": np.arange(8)}
     for name, shift in (("real", 0.0), ("real_again", 0.0), ("copy_last", 0.0), ("steps_1", drift)):
         rows = random.normal(size=(8, 40, 4)) + shift
         if name == "copy_last":
             rows = rows[:, :1].repeat(40, 1)
         table[f"look/{name}"] = table[f"features/{name}"] = rows
+        table[f"area/{name}"] = np.square(rows[..., 0])
     found = long_play.summary(table, ["copy_last", "steps_1"])
     floor, held, model = (found[name] for name in ("real_again", "copy_last", "steps_1"))
     assert model["usual_brightness"] < floor["usual_brightness"] <= 1.0
@@ -57,4 +58,7 @@ def test_a_summary_ranks_a_drift_behind_other_real_frames() -> None:
     )
     assert sorted(models) == models  # it drifts further and further away
     assert max(floors) < min(helds[0], models[1])
+    for quarter in (1, 2, 3, 4):  # other real frames have as many enemies, within chance
+        assert abs(floor[f"enemies_{quarter}"] - 1) < floor[f"enemies_{quarter}_95"] < 1
+    assert model["enemies_4"] - model["enemies_4_95"] > 1
     assert long_play.summary(None, [])["reason"].startswith("not measured")
