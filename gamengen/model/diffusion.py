@@ -121,25 +121,21 @@ def eps_from(v: Tensor, x_t: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
     return ab.sqrt() * v + (1 - ab).sqrt() * x_t
 
 
-def eps_beside(x0: Tensor, x_t: Tensor, alpha_bar: Float[Tensor, " b"]) -> Tensor:
-    """The noise that ``x_t`` has where its clean latent is ``x0``; ``alpha_bar`` below 1."""
-    ab = append_dims(alpha_bar, x_t)
-    return (x_t - ab.sqrt() * x0) / (1 - ab).sqrt()
-
-
 def extrapolation(alpha_bars: Sequence[float]) -> list[float]:
     """How far each step of a sampler extrapolates, in units of the step before: a weight a step.
 
     ``alpha_bars`` are those of its steps and, last, of where it ends. A step from angle ``phi``
-    (``alpha_bar = cos^2 phi``, Salimans & Ho 2022, appendix D) to ``phi'`` needs the prediction of
-    ``x0`` between the two. The line through the last two predictions has it in the middle: second
-    order, for no more passes (as Lu et al. 2022, DPM-Solver++, section 4.2, in log-SNR, which is
-    infinite where nothing is left of the data). The first step has none before it; the last, which
-    takes away what noise there is, keeps its own.
+    (``alpha_bar = cos^2 phi``, Salimans & Ho 2022, appendix D) to a smaller one is best taken with
+    the ``x0`` predicted between the two: the line through the last two predictions has it in the
+    middle. Of second order where steps span similar angles, as the cosine schedule's do, for no
+    more passes (as DPM-Solver++, Lu et al. 2022, whose variable, the log of signal over noise, is
+    infinite where nothing is left of the data). The first step has no prediction before it; the
+    last keeps its own, an error of the square of its span, made once.
     """
     angles = [math.acos(alpha_bar**0.5) for alpha_bar in alpha_bars]
     spans = [this - then for this, then in pairwise(angles)]
-    inner = [span / (2 * before) for before, span in pairwise(spans)][:-1]
+    # A span is 0 where rounding has given two steps one timestep: their predictions are one, too.
+    inner = [span / (2 * before) if before else 0.0 for before, span in pairwise(spans)][:-1]
     return [0.0, *inner, 0.0][: len(spans)]
 
 
@@ -164,7 +160,7 @@ class Sampling:
     guidance: float = Field(default=1.0, ge=1, le=100, strict=True)  # on past frames; 1 is none
     context_noise: float = Field(default=0.0, ge=0, le=100, strict=True)  # level
     shift: float = Field(default=1.0, ge=1, le=100, strict=True)  # of timesteps, towards noise
-    order: Literal[1, 2] = 1  # of the solver: 1 is DDIM, 2 extrapolates
+    order: int = Field(default=1, ge=1, le=2, strict=True)  # of the solver: 1 is DDIM
 
 
 class Augmentation(Settings):

@@ -53,9 +53,9 @@ class Sampler:
         self.timesteps = denoiser.noise_schedule.sampling_timesteps(sampling.steps, sampling.shift)
         alpha_bars = denoiser.noise_schedule.alpha_bars()
         self.alpha_bars = [float(alpha_bars[t]) for t in self.timesteps] + [1.0]
-        self.ahead = diffusion.extrapolation(self.alpha_bars)
-        if sampling.order == 1:
-            self.ahead = [0.0] * sampling.steps
+        self.ahead = [0.0] * sampling.steps
+        if sampling.order == 2:
+            self.ahead = diffusion.extrapolation(self.alpha_bars)
 
     @torch.no_grad()
     def next_latent(
@@ -79,16 +79,19 @@ class Sampler:
             context = self.denoiser.augmentation.apply(context, context_eps, level)
         condition = context, actions, level_class
         guidance, null_class = self.sampling.guidance, self.denoiser.null_context_class
-        x_t, x0 = noise, noise
-        for t, (now, then), ahead in zip(
+        x_t, before = noise, noise
+        for t, (now, then), weight in zip(
             self.timesteps, pairwise(self.alpha_bars), self.ahead, strict=True
         ):
             alpha_bar = torch.full((len(x_t),), now, device=x_t.device)
             v = guided_velocity(self.velocity, x_t, t, *condition, guidance, null_class)
-            before, x0 = x0, diffusion.x0_from(v, x_t, alpha_bar)
-            middle = torch.lerp(before, x0, 1 + ahead)
-            eps = diffusion.eps_beside(middle, x_t, alpha_bar)
-            x_t = diffusion.add_noise(middle, eps, torch.full_like(alpha_bar, then))
+            x0 = predicted = diffusion.x0_from(v, x_t, alpha_bar)
+            eps = diffusion.eps_from(v, x_t, alpha_bar)
+            if weight:  # both move, so that x_t is still what they make
+                ahead = weight * (predicted - before)
+                x0, eps = predicted + ahead, eps - (now / (1 - now)) ** 0.5 * ahead
+            before = predicted
+            x_t = diffusion.add_noise(x0, eps, torch.full_like(alpha_bar, then))
         return diffusion.from_residual(x_t, context, self.denoiser.residual_std)
 
     def draw(

@@ -66,7 +66,7 @@ class SetSampling(Message):
     guidance: Annotated[float, Field(ge=1, le=MAX_GUIDANCE)]  # 1 is none
     context_noise: Annotated[float, Field(ge=0, le=1)]
     shift: Annotated[float, Field(ge=1, le=MAX_SHIFT)]
-    order: Literal[1, 2]
+    order: Annotated[int, Field(ge=1, le=2)]
 
 
 class Seen(Message):

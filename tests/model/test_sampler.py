@@ -1,7 +1,5 @@
 """The sampler against a case with a known answer."""
 
-from typing import Literal
-
 import pytest
 import torch
 from torch import Tensor
@@ -69,12 +67,12 @@ def test_four_times_the_steps_err_by_a_power_of_four_less(variance: float, shift
     net = Gaussian()
     net.variance, net.noise_schedule = torch.tensor(variance), COSINE
 
-    def error(steps: int, order: Literal[1, 2]) -> float:
+    def error(steps: int, order: int) -> float:
         noise, sampled = sample(net, Sampling(steps=steps, shift=shift, order=order))
         return float((sampled - net.mean - net.variance.sqrt() * noise).abs().mean())
 
     assert 3.5 < error(16, 1) / error(64, 1) < 4
-    assert error(16, 2) / error(64, 2) > 10
+    assert error(16, 2) / error(64, 2) > 8
     assert error(4, 2) < error(4, 1)
 
 
@@ -89,9 +87,17 @@ def test_what_varies_much_is_worth_more_than_sixteen_steps_in_four() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_two_steps_have_nothing_to_extrapolate(steps: int) -> None:
+def test_the_first_step_and_the_last_keep_their_own_prediction(steps: int) -> None:
     one, two = (sample(Gaussian(), Sampling(steps=steps, order=order))[1] for order in (1, 2))
     assert torch.equal(one, two)
+
+
+def test_steps_that_fall_on_one_timestep_change_nothing() -> None:
+    """Rounding makes some of sixteen out of a hundred, moved far towards noise, the same."""
+    net = Gaussian()
+    net.noise_schedule = NoiseSchedule(kind="cosine", timesteps=100)
+    assert len(set(net.noise_schedule.sampling_timesteps(16, 10.0))) < 16
+    assert sample(net, Sampling(steps=16, shift=10.0, order=2))[1].isfinite().all()
 
 
 def test_context_noise_that_is_told_but_not_given_is_refused() -> None:

@@ -27,6 +27,8 @@ def test_a_gpu_before_ampere_would_emulate_bfloat16(
 ) -> None:
     """As torch itself answers, which goes by the generation: a T4's is 7, an H200's 9."""
     card = SimpleNamespace(major=major)
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    monkeypatch.setattr(torch.version, "hip", None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
