@@ -64,7 +64,7 @@ def test_nobody_waits_for_a_clip_that_is_not_wanted() -> None:
 def test_a_film_of_a_model_that_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = ["showcase", str(tmp_path / "a.gif"), "--model", str(tmp_path / "none")]
+    told = ["showcase", str(tmp_path), "--model", str(tmp_path / "none")]
     monkeypatch.setattr(sys, "argv", told)
     with pytest.raises(SystemExit, match=r"error: .*none: no such folder"):
         showcase.main()

@@ -4,11 +4,14 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
+from gamengen.game.engine import Frame
 from gamengen.play import questions
 from gamengen.play.long_dream import LongDream
 from gamengen.play.match import Match
+from gamengen.play.showcase import minute
 from gamengen.play.source import Source
 
 FRAMES = 250  # several episodes of 100 frames
@@ -74,3 +77,28 @@ def test_it_begins_anew_when_old_or_when_another_has_begun(
     assert dream.ready(2.0, clip=28)
     assert dream.history is not begun
     assert dream.match.dream.frames_since_real == 35
+
+
+def test_pictures_of_a_minute_are_as_many_seconds_apart_as_their_heads_say(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gamengen.play.showcase.COLUMNS", 2)
+    dream, _ = playing(source)
+    match, shown, step = dream.match, {}, dream.match.step
+
+    def noted(action: int) -> list[Frame]:
+        frames = step(action)
+        shown[match.dream.frames_since_real] = frames[-1]
+        return frames
+
+    monkeypatch.setattr(match, "step", noted)
+    strip = np.asarray(minute(source, match))
+    assert len(shown) == round(16 * source.fps)
+    height, width = source.facts.height, source.facts.width
+    scale = max(1, 160 // width)
+    for place in range(4):
+        row, column = divmod(place, 2)
+        top = 48 + row * (24 + height * scale + 4)
+        left = column * (width * scale + 4)
+        found = strip[top : top + height * scale : scale, left : left + width * scale : scale]
+        np.testing.assert_array_equal(found, shown[round(4 * (place + 1) * source.fps)])
