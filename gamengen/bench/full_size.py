@@ -1,11 +1,9 @@
 """A model of the paper's size with random weights: good for its speed, and for nothing else."""
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
 from gamengen.data.encoding import AutoencoderConfig
-from gamengen.game.engine import History
 from gamengen.game.facts import GameFacts
 from gamengen.model.autoencoder import Autoencoder
 from gamengen.model.denoiser import Denoiser
@@ -60,8 +58,3 @@ def full_size(
     denoiser.eval().requires_grad_(False)
     net.to(memory_format=torch.channels_last)
     return Weights(denoiser, denoiser, Autoencoder(net, facts))
-
-
-def any_history() -> History:
-    """A black frame: what is shown does not change how long it takes."""
-    return History(0, np.zeros(0, np.int64), np.zeros((1, HEIGHT, WIDTH, 3), np.uint8))

@@ -16,7 +16,7 @@ from gamengen.data.episodes import recorded_history
 from gamengen.data.replay import load_episodes
 from gamengen.game.engine import History
 from gamengen.model.weights import Role, Weights, load_weights, newest
-from gamengen.play.dream import Dream, Settings, defaults
+from gamengen.play.dream import Dream, Settings, black, defaults
 from gamengen.runtime.device import Format, Precision
 from gamengen.runtime.errors import InputError
 
@@ -107,7 +107,7 @@ def _full_size(weights: Weights, options: Options) -> Iterator[Row]:
     except (MemoryError, RuntimeError) as error:  # torch's own want of memory
         yield from (Row(model, name, None, None, None, reason(error)) for name in backends)
         return
-    yield from measure(model, large, full_size.any_history(), replace(options, backends=backends))
+    yield from measure(model, large, black(large.teacher.game), replace(options, backends=backends))
 
 
 def _settings(weights: Weights, steps: int) -> Settings:

@@ -168,9 +168,9 @@ def summary(table: Table | None, names: Sequence[str]) -> Nested:
             },
         }
         if area and area["real"].any():
+            theirs = area["real"].mean(1)
             for number, part in enumerate(np.array_split(area[name], PARTS, axis=1), 1):
-                each, theirs = part.mean(1), area["real"].mean(1)
-                kept = ratio(each, theirs, table["episode"], empty=True)
+                kept = ratio(part.mean(1), theirs, table["episode"], empty=True)
                 write(found[name], f"enemies_{number}", kept, 3)
     return found
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from gamengen.backends.backend import Backend
 from gamengen.data.latents import pad_history
 from gamengen.game.engine import Frame, History
+from gamengen.game.facts import GameFacts
 from gamengen.model.autoencoder import to_float
 from gamengen.model.diffusion import Sampling, require_sampleable
 from gamengen.model.sampler import RollingContext, Sampler
@@ -29,6 +30,12 @@ class Settings:
 
     model: Role
     sampling: Sampling
+
+
+def black(facts: GameFacts) -> History:
+    """A black picture to start from: what is shown does not change how long a frame takes."""
+    shape = 1, facts.height, facts.width, 3
+    return History(0, np.zeros(0, np.int64), np.zeros(shape, np.uint8))
 
 
 def defaults(weights: Weights) -> dict[Role, Settings]:
@@ -114,11 +121,9 @@ class Dream:
         """Build whatever the back end builds: every network, with and without guidance."""
         net, where = self.weights.teacher, self.backend.where
         nothing = torch.tensor([self.facts.no_action]).to(where)
-        # By way of the encoder: the memory layout of what it gives is part of what is built.
-        black = self._encode(np.zeros((1, self.facts.height, self.facts.width, 3), np.uint8))
-        context, actions = pad_history(black, nothing, self.context_frames, self.facts.before_start)
+        # As play begins: the memory layout of what the encoder gives is part of what is built.
+        past = self._past(black(self.facts))
         for velocity in set(self.velocities.values()):
-            past = RollingContext(context[None], actions[None])
             for guidance in (1.0, 2.0) if net.augmentation.context_dropout else (1.0,):
                 sampler = Sampler(net, Sampling(1, guidance), velocity)
                 for _ in range(CALLS_TO_RECORD):
@@ -133,14 +138,7 @@ class Dream:
         Raises ValueError when its frames are not of this game's size.
         """
         self._require_frames(history.frames)
-        latents = self._encode(history.frames[-self.context_frames :])
-        taken = history.actions[len(history.actions) - len(latents) + 1 :]
-        # The action that leads out of the last frame is not known yet.
-        actions = torch.tensor([*taken, self.facts.no_action], dtype=torch.int64)
-        context, actions = pad_history(
-            latents, actions.to(latents.device), self.context_frames, self.facts.before_start
-        )
-        self.past = RollingContext(context[None], actions[None])
+        self.past = self._past(history)
         self.random = device.generator(self.seed)
         self.frames_since_real = 0
         self.frame: Frame = history.frames[-1].copy()
@@ -193,6 +191,16 @@ class Dream:
 
     def close(self) -> None:
         """Does nothing: part of the Engine interface."""
+
+    def _past(self, history: History) -> RollingContext:
+        latents = self._encode(history.frames[-self.context_frames :])
+        taken = history.actions[len(history.actions) - len(latents) + 1 :]
+        # The action that leads out of the last frame is not known yet.
+        actions = torch.tensor([*taken, self.facts.no_action], dtype=torch.int64)
+        context, actions = pad_history(
+            latents, actions.to(latents.device), self.context_frames, self.facts.before_start
+        )
+        return RollingContext(context[None], actions[None])
 
     def _encode(self, frames: UInt8[np.ndarray, "m h w 3"]) -> Float[Tensor, "m c lh lw"]:
         pictures = to_float(torch.from_numpy(np.ascontiguousarray(frames)).to(self.backend.where))

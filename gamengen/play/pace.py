@@ -5,10 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from gamengen.game.engine import History
-from gamengen.play.dream import Dream, Settings, Timings
+from gamengen.play.dream import Dream, Settings, Timings, black
 from gamengen.runtime import device
 
 SECONDS_MEASURED = 2.0
@@ -74,8 +71,7 @@ def in_time(dream: Dream, settings: Settings) -> Settings:
     if sampling.steps == 1 or device.on_xla():
         return settings
     dream.settings, dream.measured = replace(settings, sampling=replace(sampling, steps=1)), True
-    black = np.zeros((1, dream.facts.height, dream.facts.width, 3), np.uint8)
-    dream.start(History(0, np.zeros(0, np.int64), black))
+    dream.start(black(dream.facts))
     dream.step(dream.facts.no_action)  # not counted: something may still be built
     tried: list[Timings] = []
     begin = time.perf_counter()

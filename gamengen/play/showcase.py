@@ -44,7 +44,7 @@ def film(played: Source, match: Match) -> bytes:
 
 def minute(played: Source, match: Match) -> Image.Image:
     """The model's own play under recorded actions, a picture every so many seconds."""
-    dream = LongDream(played, match, random.Random(START), tell=lambda _: None, wanted=lambda: True)
+    dream = LongDream(played, match, random.Random(0), tell=lambda _: None, wanted=lambda: True)
     pictures = []
     for number in range(1, ROWS * COLUMNS + 1):
         dream.ready(after=EVERY * number, clip=0)

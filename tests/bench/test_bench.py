@@ -11,7 +11,7 @@ from gamengen.bench import run as bench
 from gamengen.bench.speed import play
 from gamengen.data.episodes import Episodes
 from gamengen.model.weights import load_weights
-from gamengen.play.dream import Dream, Settings, defaults
+from gamengen.play.dream import Dream, Settings, black, defaults
 from tests.dreams import Made
 
 SMALL_UNET = {
@@ -80,7 +80,7 @@ def test_the_papers_size_plays(playable: Made) -> None:
     assert weights.teacher.latent_shape == (4, 32, 40)
     assert weights.teacher.net.unet.config["in_channels"] == 4 * 65
     dream = Dream(weights, Eager(torch.device("cpu")))
-    speed = play(dream, full_size.any_history(), seconds=0)
+    speed = play(dream, black(dream.facts), seconds=0)
     assert speed.frames == 3
     assert dream.frame.shape == (256, 320, 3)
 
